@@ -1,0 +1,230 @@
+"""The contracts between the engine and what plugins bring. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from trainer_core.random import KeyedRandom
+
+__all__ = [
+    "Batch",
+    "DatasetFactory",
+    "EvaluationContext",
+    "Evaluator",
+    "IOMapping",
+    "LossFactory",
+    "Metric",
+    "MetricLogger",
+    "OptimizerFactory",
+    "ParameterGroups",
+    "Runner",
+    "SchedulerFactory",
+    "StepContext",
+    "Trainer",
+]
+
+Batch: TypeAlias = "dict[str, Any]"
+ParameterGroups: TypeAlias = "list[dict[str, Any]]"
+
+
+@dataclass(slots=True)
+class StepContext:
+    """What a loss may know about the step it is computed in.
+
+    Attributes:
+        step: Optimizer steps done before this one.
+        total_steps: Optimizer steps of the whole run.
+        epoch: Passes over the data that are complete.
+        random: Random numbers keyed by (seed, step) and by the position of a sample in the
+            global batch: the same for any world size and accumulation.
+        training: False while validating.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    random: KeyedRandom
+    training: bool = True
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Owns what one optimizer step does.
+
+    Constructed as `Trainer(models=ModuleDict, optimizers=dict, loss=..., device=..., **params)`
+    where params are the remaining keys of the `trainer:` section. Most authors extend
+    `trainer_core.LossTrainer` and write only `compute_losses`.
+    """
+
+    def train_step(
+        self, data: Batch, *, epoch: int, total_epochs: int, iterations: int, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Do one optimizer step on a normalised batch on the device; return scalar metrics.
+
+        Args:
+            data: This rank's part of the global batch.
+            epoch: Complete passes over the data.
+            total_epochs: Passes of the whole run, rounded up.
+            iterations: Optimizer steps done before this one.
+            **kwargs: Room for later engine versions.
+        """
+        ...
+
+
+@runtime_checkable
+class DatasetFactory(Protocol):
+    """Opens a data set. Constructed with the keys of the `data:` section but the loader's."""
+
+    def build(self, opt_params: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `{"dataset": ..., "norm_stats": {...}}`, optionally `"val_dataset"`.
+
+        Args:
+            opt_params: `local_rank` (int), `dist_enabled` (bool), `save_dir` (str).
+            params: Free parameters; empty when the constructor took them all.
+
+        Returns:
+            `dataset` has `__len__` and either `__getitems__(indices: int64 array) -> Batch`
+            (one ready batch, preferred) or `__getitem__(index) -> Batch`. `norm_stats` maps a
+            batch key to `{"mode": "mean_std"|"min_max"|"quantiles"|"identity", <statistic>: list}`
+            and must be JSON data.
+        """
+        ...
+
+
+@runtime_checkable
+class IOMapping(Protocol):
+    """Says which parts of a batch a model takes and a loss compares with."""
+
+    def model_inputs(self, batch: Batch) -> dict[str, Any]:
+        """Return the keyword arguments of the model's forward."""
+        ...
+
+    def loss_targets(self, batch: Batch) -> dict[str, Any]:
+        """Return the targets by name."""
+        ...
+
+
+@runtime_checkable
+class LossFactory(Protocol):
+    """Builds a loss module."""
+
+    def build(self) -> nn.Module:
+        """Return the loss; called as `loss(prediction, target)`."""
+        ...
+
+
+@runtime_checkable
+class OptimizerFactory(Protocol):
+    """Builds an optimizer; may bring its own schedule.
+
+    A factory with a method `schedule(optimizer, total_steps) -> LRScheduler` has that schedule
+    stepped by the engine after every optimizer step.
+    """
+
+    def build(self, params: ParameterGroups) -> torch.optim.Optimizer:
+        """Return an optimizer over groups `{"params": [...], "name": component}`."""
+        ...
+
+
+@runtime_checkable
+class SchedulerFactory(Protocol):
+    """Builds a learning-rate schedule. `interval` is `step`, `epoch` or `metric`."""
+
+    interval: str
+
+    def build(self, optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+        """Return an object with `step()`, `state_dict()` and `load_state_dict()`."""
+        ...
+
+
+@runtime_checkable
+class MetricLogger(Protocol):
+    """Receives metrics on rank 0. An error in a logger never stops the training."""
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Open the log; `run` has `name`, `out_dir`, `config` (plain data), `resumed_step`."""
+        ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write the metrics of one logged step."""
+        ...
+
+    def finish(self, status: str) -> None:
+        """Close the log; status is `completed`, `interrupted` or `failed`."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A value accumulated over validation batches."""
+
+    def update(self, prediction: Any, batch: Batch) -> None:
+        """Add one validation batch."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Return the metrics of all batches since the last call, and reset."""
+        ...
+
+
+@dataclass(slots=True)
+class EvaluationContext:
+    """What an evaluator works with.
+
+    Attributes:
+        trainer: The trainer, whose `policy()` acts if it has one.
+        models: Unwrapped components, in eval mode.
+        normalizer: `trainer_core.normalize.Normalizer` with the data set's statistics.
+        device: Where the models are.
+        step: Optimizer steps done.
+        out_dir: `<run>/evaluation/step-000000120`, not yet created.
+        seed: The run's seed.
+        final: True for the evaluation at the end of the run.
+        progress: Called as `progress(done, total, text)`.
+        interrupted: Polled between episodes; True asks to stop early.
+    """
+
+    trainer: Any
+    models: nn.ModuleDict
+    normalizer: Any
+    device: torch.device
+    step: int
+    out_dir: Path
+    seed: int
+    final: bool
+    progress: Callable[[int, int, str], None] = field(default=lambda _d, _t, _s: None)
+    interrupted: Callable[[], bool] = field(default=lambda: False)
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Measures a policy, usually in a simulator.
+
+    `every` steps (0: only at the end) is read from the `evaluation:` section by the engine.
+    """
+
+    def evaluate(self, context: EvaluationContext) -> dict[str, Any]:
+        """Return metrics: numbers, plus `success_rate`, `n` and `ci95` where they make sense."""
+        ...
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Starts the processes of a run and calls the one engine loop in each.
+
+    Constructed with the keys of the `runner:` section.
+    """
+
+    def run(self, experiment: Any) -> Any:
+        """Run a `LoadedExperiment` and return its `RunResult`."""
+        ...
+
+

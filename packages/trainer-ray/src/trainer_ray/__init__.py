@@ -1,0 +1,3 @@
+"""The Ray runners of trainer-core."""
+
+__version__ = "0.1.0"
