@@ -1,0 +1,203 @@
+"""The experiment file as frozen Pydantic models: which keys exist and what they accept.
+
+Components stay plain mappings with `_type_`; their parameters are checked one by one against
+their own constructors. The sections `trainer`, `data` and `evaluation` hold keys of the engine
+and of their component side by side: here the component's part is gathered in `component`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+__all__ = [
+    "COMPONENT_BODIES",
+    "SCHEMA_VERSION",
+    "ComponentSection",
+    "DataSection",
+    "EvaluationSection",
+    "ExperimentConfig",
+    "PluginsSection",
+    "RunSection",
+    "Settings",
+    "Spec",
+    "TrainerSection",
+]
+
+SCHEMA_VERSION = 1
+COMPONENT_BODIES = ("config", "sequential", "graph", "_type_")
+"""The keys that say what a component of `models` is; exactly one of them is present."""
+
+Spec: TypeAlias = dict[str, Any]
+"""A component: `_type_` with its full id (`loss.torch`), and its parameters."""
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
+Name = Annotated[str, StringConstraints(min_length=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class _MixedSection(_Section):
+    """A section whose keys belong to the engine or to a component."""
+
+    component: Spec = Field(description="The component: `_type_` and its own parameters.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_component(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        engine = cls.engine_keys()
+        section = {key: value for key, value in data.items() if key in engine}
+        section["component"] = {key: value for key, value in data.items() if key not in engine}
+        return section
+
+    @classmethod
+    def engine_keys(cls) -> frozenset[str]:
+        """Return the keys of this section that the engine reads itself."""
+        return frozenset(cls.model_fields) - {"component"}
+
+
+class RunSection(_Section):
+    """`run:`: where a run writes and what it runs on."""
+
+    name: Name = Field(description="The run's name in logs and reports.")
+    out_dir: Name = Field(description="The run folder, relative to the working folder.")
+    seed: Count = Field(0, description="Seeds the weights, the sample order and all noise.")
+    device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Number format of the forward pass; auto: bf16 where it is fast."
+    )
+    deterministic: bool = Field(False, description="Use only deterministic kernels; slower.")
+    resume: str | Count = Field("auto", description="auto, none, a step, or a checkpoint's path.")
+    threads: Positive | None = Field(None, description="CPU threads of torch; null: its default.")
+
+
+class TrainerSection(_MixedSection):
+    """`trainer:`: how long to train and how often to report, and the trainer's parameters."""
+
+    max_steps: Positive | None = Field(None, description="Optimizer steps of the whole run.")
+    max_epochs: PositiveFloat | None = Field(None, description="Passes over the data instead.")
+    max_time_s: PositiveFloat | None = Field(None, description="Stop after this time, in seconds.")
+    log_every_n_steps: Positive = Field(50, description="Steps between two logged lines.")
+    val_every_n_steps: Positive | None = Field(
+        None, description="Steps between two validations; null: at the end of each epoch."
+    )
+    grad_accum_steps: Positive = Field(
+        1, description="Micro-batches of a step; the global batch stays data.batch_size."
+    )
+    grad_clip_norm: PositiveFloat | None = Field(
+        None, description="Largest L2 norm of the gradient; null: not clipped."
+    )
+
+
+class DataSection(_MixedSection):
+    """`data:`: the loader's settings and the data set factory's parameters."""
+
+    batch_size: Positive = Field(description="Samples of one optimizer step, over all ranks.")
+    num_workers: Count = Field(0, description="Loader processes; 0: load in the training process.")
+
+
+class EvaluationSection(_MixedSection):
+    """`evaluation:`: when to evaluate, and the evaluator's parameters."""
+
+    every: Count = Field(0, description="Steps between two evaluations; 0: only at the end.")
+
+
+class ComponentSection(_Section):
+    """One entry of `models:`: what it is built from, and how it is initialised and trained.
+
+    Attributes:
+        body: The one key of `config`, `sequential`, `graph`, `_type_` that was given, with its
+            value; for `_type_` also the block's parameters.
+    """
+
+    ENGINE_KEYS: ClassVar[frozenset[str]] = frozenset(
+        {"init", "freeze", "weights", "optimizer", "params"}
+    )
+
+    body: dict[str, Any] = Field(description="The model, in the model file's grammar.")
+    init: bool | str | None = Field(
+        None,
+        description="Initialiser of the parameters: none, xavier, kaiming or a registered name; "
+        "true: xavier; false or null: none, the modules' own.",
+    )
+    freeze: bool = Field(False, description="Never trained: eval mode, no gradients, not wrapped.")
+    weights: Name | None = Field(
+        None, description="A checkpoint or safetensors file to take the weights from."
+    )
+    optimizer: Spec | None = Field(None, description="Its own optimizer; null: the shared one.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Values for the `params` of the model file."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_body(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        section = {key: value for key, value in data.items() if key in cls.ENGINE_KEYS}
+        section["body"] = {key: value for key, value in data.items() if key not in cls.ENGINE_KEYS}
+        return section
+
+
+class PluginsSection(_Section):
+    """`plugins:`: which installed components may be used."""
+
+    disable: tuple[str, ...] = Field((), description="Wheels or `kind.name` never to be loaded.")
+    prefer: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="Which wheel wins a name that two bring: {kind: {name: wheel}}.",
+    )
+
+
+class Settings(_Section):
+    """`settings:`: how strictly the file is read."""
+
+    strict: bool = Field(True, description="Refuse arguments that do not fit a block's signature.")
+    allow_target: bool = Field(False, description="Allow `_target_`, an import by its path.")
+    allowed_import_prefixes: tuple[str, ...] = Field(
+        (), description="What `_target_` may import, by the start of its path."
+    )
+
+
+class ExperimentConfig(_Section):
+    """A validated experiment file.
+
+    Attributes:
+        models: The components by name; a single `model:` is the component `model`.
+    """
+
+    schema_version: Literal[1] = Field(1, description="Version of this format.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Free values for `${params.name}`."
+    )
+    run: RunSection = Field(description="Where the run writes and what it runs on.")
+    runner: Spec = Field(
+        default_factory=lambda: {"_type_": "runner.local"}, description="How processes start."
+    )
+    models: dict[str, ComponentSection] = Field(description="The model's components by name.")
+    data: DataSection = Field(description="The data set and its loader.")
+    io: Spec | None = Field(None, description="Which parts of a batch the model and loss take.")
+    loss: Spec | None = Field(None, description="The loss.")
+    optimizer: Spec | None = Field(
+        None, description="Optimizer of every trained component without its own."
+    )
+    scheduler: Spec | None = Field(None, description="Learning-rate schedule of the optimizers.")
+    trainer: TrainerSection = Field(description="What a step does and how many there are.")
+    evaluation: EvaluationSection | None = Field(None, description="Measuring the policy.")
+    callbacks: tuple[Spec, ...] = Field((), description="Callbacks, called in this order.")
+    loggers: tuple[Spec, ...] = Field(
+        ({"_type_": "log.stdout"}, {"_type_": "log.jsonl"}), description="Where metrics go."
+    )
+    metrics: tuple[Spec, ...] = Field((), description="Metrics of the validation batches.")
+    plugins: PluginsSection = Field(
+        default_factory=PluginsSection, description="Which installed components may be used."
+    )
+    settings: Settings = Field(default_factory=Settings, description="How the file is read.")
