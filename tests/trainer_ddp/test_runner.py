@@ -1,4 +1,5 @@
 import pytest
+
 from trainer_core.errors import UserError
 from trainer_core.protocols import Runner
 from trainer_ddp.runner import DDPRunner

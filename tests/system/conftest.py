@@ -1,0 +1,80 @@
+"""Wheels built from this checkout and a clean environment that holds only them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = ("policy-constructor", "trainer-core", "trainer-ddp", "trainer-ray", "experiments-il")
+
+
+@dataclass(frozen=True)
+class CleanEnvironment:
+    """A virtual environment of its own, used from a folder outside the checkout."""
+
+    folder: Path
+
+    def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run a console script of the environment, as a user's shell would."""
+        program = self.folder / "bin" / command[0]
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "TRAINER_"))}
+        env["OMP_NUM_THREADS"] = "1"
+        return subprocess.run(
+            [str(program), *command[1:]],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the five wheels from the sources."""
+    out = tmp_path_factory.mktemp("wheels")
+    for name in OURS:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+        subprocess.run(
+            command, cwd=ROOT / "packages" / name, check=True, capture_output=True, timeout=120
+        )
+    return {name: next(out.glob(f"{name.replace('-', '_')}-*.whl")) for name in OURS}
+
+
+@pytest.fixture(scope="session")
+def clean_environment(
+    wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> CleanEnvironment:
+    """Install trainer-core and experiments-il from wheels; borrow torch and the like."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(folder, with_pip=True)
+    _borrow_dependencies(folder)
+    chosen = [wheels[n] for n in ("policy-constructor", "trainer-core", "experiments-il")]
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-index", "--no-deps"]
+    subprocess.run(
+        [*pip, *map(str, chosen)], check=True, capture_output=True, text=True, timeout=240
+    )
+    return CleanEnvironment(folder)
+
+
+def _borrow_dependencies(folder: Path) -> None:
+    """Link every installed package but ours into the new environment, to spare 900 MB."""
+    parent = Path(sysconfig.get_path("purelib"))
+    target = folder / "borrowed"
+    target.mkdir()
+    ours = tuple(name.replace("-", "_") for name in OURS)
+    skipped = (*ours, "_editable_impl_", "__editable__", "pip", "setuptools", "__pycache__")
+    for item in parent.iterdir():
+        if not item.name.startswith(skipped) and item.suffix != ".pth":
+            (target / item.name).symlink_to(item)
+    (site,) = folder.glob("lib/python3*/site-packages")
+    (site / "borrowed.pth").write_text(f"{target}\n")
