@@ -1,0 +1,1 @@
+"""Parts of policies that model files name: encoders, camera backbones, action decoders."""

@@ -1,0 +1,1 @@
+"""Runnable experiment files: `trainer run il/<name>`."""

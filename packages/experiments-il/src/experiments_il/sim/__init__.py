@@ -1,0 +1,1 @@
+"""Simulators: recording of demonstrations and evaluation of policies."""

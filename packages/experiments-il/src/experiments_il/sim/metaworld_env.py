@@ -1,0 +1,137 @@
+"""Meta-World environments: one way to make them, for recording and for evaluation."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+__all__ = [
+    "ACTION_DIM",
+    "FPS",
+    "GOALS_PER_SEED",
+    "OBSERVATION_DIM",
+    "make_env",
+    "require_metaworld",
+    "task_names",
+]
+
+OBSERVATION_DIM = 39
+"""Current frame (18), previous frame (18), goal (3)."""
+ACTION_DIM = 4
+"""Displacement of the hand (3) and closing of the gripper (1), each in [-1, 1]."""
+GOALS_PER_SEED = 50
+"""Different goals before the sequence of a seed repeats itself in another order."""
+FPS = 20
+"""A label: the simulator knows no clock of its own."""
+
+_CAMERA = "corner2"
+_FRAME_SIZE = (320, 240)
+_PACKAGES = frozenset({"metaworld", "gymnasium", "mujoco"})
+
+
+def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any, Any]:
+    """Make a Meta-World environment with its goal visible and its goals fixed by `seed`.
+
+    Episode k of the environment is a function of `(task, seed, k)`: `reset()` moves to the next of
+    50 different goals, and nothing of an episode reaches the next one. `reset(seed=...)` changes
+    nothing. The returned observations are float64 `(39,)`; copy them before keeping them.
+
+    Args:
+        task: A Meta-World v3 name such as `pick-place-v3`.
+        seed: Which sequence of goals. Use different ones to record and to evaluate.
+        render: Give the environment a camera, so that `render()` returns uint8
+            `(height, width, 3)`. Needs a working OpenGL; the simulation itself does not.
+
+    Raises:
+        MissingPackageError: Meta-World is not installed.
+        UserError: There is no such task; the message names the nearest ones.
+    """
+    known = task_names()
+    if task not in known:
+        raise UserError(_unknown_task(task, known))
+    camera: dict[str, Any] = {}
+    if render:
+        _choose_headless_renderer()
+        width, height = _FRAME_SIZE
+        camera = {
+            "render_mode": "rgb_array",
+            "camera_name": _CAMERA,
+            "width": width,
+            "height": height,
+        }
+    import gymnasium  # noqa: PLC0415 - optional package
+
+    with warnings.catch_warnings():
+        # Fixed parts of the goal space are equal bounds on purpose.
+        warnings.filterwarnings("ignore", message=".*Box observation space maximum and minimum")
+        env: gymnasium.Env[Any, Any] = gymnasium.make(
+            "Meta-World/MT1",
+            env_name=task,
+            seed=seed,
+            task_select="pseudorandom",
+            disable_env_checker=True,
+            **camera,
+        )
+    env.get_wrapper_attr("toggle_sample_tasks_on_reset")(True)
+    if render:
+        quality = env.get_wrapper_attr("model").vis.quality
+        quality.offsamples = 0  # smoothing by a software renderer costs 0.1 s a frame
+        quality.shadowsize = 1024
+    return env
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of the installed tasks, sorted.
+
+    Raises:
+        MissingPackageError: Meta-World is not installed.
+    """
+    require_metaworld()
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # noqa: PLC0415 - optional package
+
+    return tuple(sorted(ALL_V3_ENVIRONMENTS))
+
+
+def require_metaworld(need: str = "Meta-World") -> None:
+    """Import Meta-World, or say how to install it.
+
+    Args:
+        need: What needs it, for the message.
+
+    Raises:
+        MissingPackageError: It is not installed.
+        UserError: It is installed and its import fails, usually for want of OpenGL libraries.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside the simulator's own packages
+            import metaworld  # noqa: F401, PLC0415 - optional package
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
+            raise
+        raise MissingPackageError(need, "experiments-il[metaworld]") from error
+    except ImportError as error:
+        message = (
+            f"{need} is installed but cannot be imported: {error}. "
+            "MUJOCO_GL chooses the OpenGL library; on a machine without a screen set MUJOCO_GL=egl"
+        )
+        raise UserError(message) from error
+
+
+def _unknown_task(task: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "known tasks: "
+    return f"Meta-World has no task '{task}'; {hint}" + ("" if near else ", ".join(known))
+
+
+def _choose_headless_renderer() -> None:
+    """Let OpenGL draw without a screen, unless the user chose how."""
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")

@@ -1,0 +1,1 @@
+"""Trainers of policies; each computes one loss."""
