@@ -1,0 +1,133 @@
+"""A component's spec, or a callable -> the object, with its arguments checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.registry import RegistryError
+from policy_constructor.spelling import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer_core.plugins import Plugins
+
+__all__ = ["instantiate", "load_component"]
+
+
+def instantiate(
+    spec: Mapping[str, Any] | Callable[..., Any],
+    plugins: Plugins,
+    *,
+    kind: str | Sequence[str] | None = None,
+    **supplied: Any,
+) -> Any:
+    """Build a component from its spec, nested specs first; or call a callable.
+
+    Args:
+        spec: `{"_type_": "loss.torch", **parameters}`, also with `_args_` and `_kwargs_`; or
+            something to call with what is supplied.
+        plugins: Where components are found.
+        kind: Kinds that a bare name may be of (`loss`, or several).
+        **supplied: Arguments that the framework gives; a spec may not set them.
+
+    Raises:
+        ConfigError: The component is unknown or cannot be loaded, an argument does not fit its
+            signature, or it refuses a value.
+    """
+    if not isinstance(spec, Mapping):
+        return _call(spec, getattr(spec, "__name__", repr(spec)), (), supplied)
+    name = spec.get("_type_")
+    if not isinstance(name, str):
+        keys = ", ".join(map(str, spec)) or "nothing"
+        raise ConfigError(Problem(f"a component needs '_type_'; found {keys}", code="missing-key"))
+    target = load_component(name, plugins, kind=kind)
+    arguments = {key: value for key, value in spec.items() if key not in _SPEC_KEYS}
+    arguments.update(spec.get("_kwargs_") or {})
+    taken = [key for key in arguments if key in supplied]
+    if taken:
+        message = f"{name} gets {taken[0]!r} from the engine; remove the key"
+        raise ConfigError(Problem(message, path=taken[0], code="supplied-key"))
+    positional = [_build_nested(value, plugins) for value in spec.get("_args_") or ()]
+    named = {key: _build_nested(value, plugins) for key, value in arguments.items()}
+    return _call(target, name, positional, {**named, **supplied})
+
+
+def load_component(name: str, plugins: Plugins, *, kind: str | Sequence[str] | None = None) -> Any:
+    """Return the object that a component's name means: a class, usually.
+
+    Raises:
+        ConfigError: Nothing usable has the name.
+    """
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind or ())
+    try:
+        ref = plugins.find(name, kinds)
+        return plugins.registries[ref.kind].load(ref.key)
+    except RegistryError as exc:
+        problem = Problem(exc.message, code="component", suggestions=exc.suggestions)
+        raise ConfigError(problem) from exc
+
+
+_SPEC_KEYS = frozenset({"_type_", "_args_", "_kwargs_"})
+
+
+def _build_nested(value: Any, plugins: Plugins) -> Any:
+    if isinstance(value, Mapping):
+        if "_type_" in value:
+            return instantiate(value, plugins)
+        return {key: _build_nested(child, plugins) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_build_nested(child, plugins) for child in value]
+    return value
+
+
+def _call(
+    target: Callable[..., Any], owner: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # written in C without a signature: the call itself checks
+        signature = None
+    if signature is not None:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise ConfigError(_misfit(signature, owner, args, kwargs, exc)) from exc
+    try:
+        return target(*args, **kwargs)
+    except ValueError as exc:  # a value that the component itself refuses
+        if isinstance(exc, ConfigError):
+            raise
+        raise ConfigError(Problem(f"{owner}: {exc}", code="refused-value")) from exc
+
+
+def _misfit(
+    signature: inspect.Signature,
+    owner: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    exc: TypeError,
+) -> Problem:
+    parameters = signature.parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [key for key in kwargs if key not in parameters]
+    if unknown and not open_ended:
+        return Problem(
+            f"{owner} has no parameter {unknown[0]!r}",
+            path=unknown[0],
+            code="unknown-key",
+            suggestions=nearest(unknown[0], parameters),
+        )
+    missing = [
+        name
+        for name, parameter in list(parameters.items())[len(args) :]
+        if parameter.default is parameter.empty
+        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+        and name not in kwargs
+    ]
+    if missing:
+        return Problem(f"{owner} needs {missing[0]!r}", code="missing-key")
+    return Problem(f"{owner}: {exc}", code="arguments")

@@ -1,0 +1,234 @@
+"""One optimizer step around a loss: autocast, one backward, accumulation, clipping."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainer_core.protocols import StepContext
+from trainer_core.random import KeyedRandom
+from trainer_core.ranks import LocalRanks
+from trainer_core.seeding import make_step_seeder
+from trainer_core.tree import batch_size, slice_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from torch import nn
+
+    from trainer_core.protocols import Batch
+    from trainer_core.ranks import Ranks
+
+__all__ = ["LossTrainer", "StepOptions", "clip_by_global_norm"]
+
+_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What the engine decides about a step.
+
+    Attributes:
+        seed: The run's seed.
+        total_steps: Optimizer steps of the whole run.
+        global_batch: Samples of one step over all ranks.
+        precision: `fp32` or `bf16`, the number format of the forward pass.
+        grad_clip_norm: Largest L2 norm of the gradient over all components; None: not clipped.
+        grad_accum_steps: Micro-batches that a rank's part of the batch is cut into.
+        ranks: The processes that share the step.
+    """
+
+    seed: int = 0
+    total_steps: int = 1
+    global_batch: int | None = None
+    precision: str = "fp32"
+    grad_clip_norm: float | None = None
+    grad_accum_steps: int = 1
+    ranks: Ranks = field(default_factory=LocalRanks)
+
+
+class LossTrainer(ABC):
+    """The base class of trainers that write only their loss.
+
+    Subclasses implement `compute_losses`; the step around it is the engine's: autocast, one
+    backward of the total, accumulation that equals one large batch, one clip over all
+    components, every optimizer stepped once.
+
+    Args:
+        models: The components by name.
+        optimizers: The optimizers by name.
+        loss: The loss module of the `loss:` section, or None.
+        device: Where the models and the batches are.
+    """
+
+    def __init__(
+        self,
+        models: nn.ModuleDict,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        loss: nn.Module | None,
+        device: torch.device | str,
+    ) -> None:
+        self.models = models
+        self.optimizers = dict(optimizers)
+        self.loss = loss
+        self.device = torch.device(device)
+        self.configure(StepOptions())
+
+    @abstractmethod
+    def compute_losses(
+        self, batch: Batch, step: StepContext
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Return the total to minimise, and what is worth logging.
+
+        Args:
+            batch: A normalised (micro-)batch on the device.
+            step: Where in the run this is, and its random numbers.
+
+        Returns:
+            A scalar, and scalar metrics by name. Metrics are never back-propagated; the total is
+            logged as `loss` unless a metric has that name.
+        """
+
+    def loss_weight(self, batch: Batch) -> Tensor | int:
+        """Return what the loss of this micro-batch was divided by; default: its samples.
+
+        A loss that is a mean over unmasked elements returns their count here, so that a batch in
+        several micro-batches gives exactly the gradient of the batch in one.
+        """
+        return batch_size(batch)
+
+    def configure(self, options: StepOptions) -> None:
+        """Take the engine's decisions; called once, after construction."""
+        self.options = options
+        self._parameters = _trained_parameters(self.optimizers)
+        self._optimizer_steps = tuple(opt.step for opt in self.optimizers.values())
+        self._reseed = make_step_seeder(options.seed, self.device)
+
+    def train_step(
+        self,
+        data: Batch,
+        *,
+        epoch: int,
+        total_epochs: int,  # noqa: ARG002 - part of the contract
+        iterations: int,
+        **kwargs: Any,  # noqa: ARG002 - room for later engine versions
+    ) -> dict[str, Any]:
+        """Do one optimizer step; return the metrics as detached scalar tensors."""
+        parameters = self._parameters
+        for parameter in parameters:
+            parameter.grad = None
+        context = self._make_context(data, iterations, epoch)
+        if self.options.grad_accum_steps == 1:
+            metrics = self._backward(data, context, None)
+        else:
+            metrics = self._accumulate(data, context)
+        max_norm = self.options.grad_clip_norm
+        if max_norm is not None:
+            metrics["grad_norm"] = clip_by_global_norm(parameters, max_norm)
+        for optimizer_step in self._optimizer_steps:
+            optimizer_step()
+        return metrics
+
+    @torch.no_grad()
+    def validation_step(self, data: Batch, step: StepContext) -> dict[str, Any]:
+        """Return the metrics of a validation batch, as detached scalar tensors."""
+        with self._autocast():
+            total, logged = self.compute_losses(data, step)
+        return {"loss": total, **logged}
+
+    def predict(self, data: Batch, step: StepContext) -> Any:
+        """Return the prediction that `metrics:` components compare with the batch.
+
+        Raises:
+            NotImplementedError: This trainer has none.
+        """
+        raise NotImplementedError
+
+    def _make_context(self, data: Batch, iterations: int, epoch: int) -> StepContext:
+        options = self.options
+        count = batch_size(data)
+        rank, world_size = options.ranks.rank, options.ranks.world_size
+        random = KeyedRandom(
+            options.seed,
+            iterations,
+            total=options.global_batch or count * world_size,
+            start=rank * count,
+            count=count,
+            device=self.device,
+        )
+        return StepContext(iterations, options.total_steps, epoch, random)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = _AUTOCAST_DTYPES.get(self.options.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+    def _backward(
+        self, batch: Batch, context: StepContext, weight: Tensor | float | None
+    ) -> dict[str, Any]:
+        if self.options.precision == "fp32":
+            total, logged = self.compute_losses(batch, context)
+        else:
+            with self._autocast():
+                total, logged = self.compute_losses(batch, context)
+        (total if weight is None else total * weight).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        metrics = {"loss": total.detach()}
+        for name, value in logged.items():
+            metrics[name] = value.detach() if type(value) is Tensor else value  # type: ignore[assignment] # plain numbers are logged as they are
+        return metrics
+
+    def _accumulate(self, data: Batch, context: StepContext) -> dict[str, Any]:
+        parts = self._cut(data)
+        weights = [self.loss_weight(batch) for _, _, batch in parts]
+        whole = sum(weights[1:], weights[0])
+        if isinstance(whole, Tensor):
+            whole = whole.clamp(min=1e-12)  # a batch of nothing but padding has no gradient
+        first = self.options.ranks.rank * len(parts)
+        summed: dict[str, Any] = {}
+        for number, (begin, end, batch) in enumerate(parts):
+            share = weights[number] / whole
+            self._reseed(context.step, first + number)
+            part = StepContext(
+                context.step, context.total_steps, context.epoch, context.random.slice(begin, end)
+            )
+            for name, value in self._backward(batch, part, share).items():
+                summed[name] = summed.get(name, 0.0) + value * share
+        return summed
+
+    def _cut(self, data: Batch) -> Sequence[tuple[int, int, Batch]]:
+        count = batch_size(data)
+        size = count // self.options.grad_accum_steps
+        return [
+            (begin, begin + size, slice_batch(data, begin, begin + size))
+            for begin in range(0, size * self.options.grad_accum_steps, size)
+        ]
+
+
+def clip_by_global_norm(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale the gradients so that their joint L2 norm is at most `max_norm`.
+
+    Equals `torch.nn.utils.clip_grad_norm_` in fewer calls and without waiting for the device.
+
+    Returns:
+        The norm before clipping, a scalar on the device.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norms = torch._foreach_norm(gradients)  # noqa: SLF001 - what torch's own clipping calls
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
+
+
+def _trained_parameters(optimizers: Mapping[str, torch.optim.Optimizer]) -> tuple[Tensor, ...]:
+    seen: dict[int, Tensor] = {}
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            seen.update((id(parameter), parameter) for parameter in group["params"])
+    return tuple(seen.values())
