@@ -1,0 +1,1 @@
+"""The blocks and ops that policy-constructor brings; each is declared as an entry point."""
