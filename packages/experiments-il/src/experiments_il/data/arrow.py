@@ -1,0 +1,71 @@
+"""pyarrow, an optional package: imported here once, or the line that installs it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import DatasetError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["pa", "pc", "pq", "read_table"]
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] != "pyarrow":
+            raise
+        need = "reading and writing LeRobot data sets"
+        raise MissingPackageError(need, "experiments-il[lerobot]") from exc
+
+
+pa = _import("pyarrow")
+pc = _import("pyarrow.compute")
+pq = _import("pyarrow.parquet")
+
+_FOOTER = b"PAR1"
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Return a parquet file as a `pyarrow.Table`.
+
+    Args:
+        path: The file.
+        columns: Top-level columns to read; all of them if None. A name that the file lacks is
+            left out, for the caller to miss in its own words.
+
+    Raises:
+        DatasetError: The file is missing, was never finalised, or is not parquet.
+    """
+    _require_footer(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            if columns is not None:
+                present = set(file.schema_arrow.names)
+                columns = [name for name in columns if name in present]
+            return file.read(columns=columns)
+    except (pa.ArrowException, OSError) as exc:
+        message = f"{path}: cannot be read as parquet: {exc}"
+        raise DatasetError(message) from exc
+
+
+def _require_footer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - len(_FOOTER)))
+            footer = file.read()
+    except FileNotFoundError as exc:
+        message = f"{path}: missing; the data set's metadata names this file"
+        raise DatasetError(message) from exc
+    except OSError as exc:
+        message = f"{path}: cannot be read: {exc.strerror}"
+        raise DatasetError(message) from exc
+    if footer != _FOOTER:
+        message = f"{path}: no parquet footer: the recording was not finalised"
+        raise DatasetError(message)

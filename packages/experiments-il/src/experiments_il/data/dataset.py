@@ -1,0 +1,216 @@
+"""A data set as batches: whole-batch gathers of windows, one call per batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import numpy as np
+import torch
+
+from experiments_il.data.lerobot_format import nearest_hint
+from experiments_il.data.video import VideoFrames
+from experiments_il.data.windows import EdgeDistances, Window
+from trainer_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from experiments_il.data.column_store import ColumnStore
+    from experiments_il.data.lerobot_format import Feature
+
+__all__ = ["BatchFeature", "WindowDataset"]
+
+TASK_KEY = "task"
+_INDEX_KEY = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFeature:
+    """What a key of the batch holds, for every sample.
+
+    Attributes:
+        shape: Without the batch dimension.
+        dtype: A torch dtype's name, or `str`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class _Reader(Protocol):
+    def __call__(self, edges: EdgeDistances) -> Any: ...
+
+
+@final
+class WindowDataset:
+    """Samples of a data set: the values at a frame, and windows of values around it.
+
+    A key with offsets gains a leading dimension T and a companion `<key>_is_pad`, bool `(T,)`,
+    True where the window reaches out of the episode; there the nearest frame is repeated. float64
+    and float16 features arrive as float32, frames as uint8 channels first, unscaled. `index` (the
+    row in the whole data set) is always there.
+
+    Args:
+        store: The columns.
+        offsets: Frames relative to the sample, by key.
+        keys: The keys of the batch; None for every feature but strings. Keys of `offsets` are
+            added. `task` is the task string.
+        episodes: Episodes to draw samples from; None for all. The order of samples stays that of
+            the data set.
+
+    Raises:
+        DatasetError: There is no such key or episode.
+    """
+
+    def __init__(
+        self,
+        store: ColumnStore,
+        offsets: Mapping[str, Sequence[int]] | None = None,
+        keys: Sequence[str] | None = None,
+        episodes: Sequence[int] | None = None,
+    ) -> None:
+        offsets = offsets or {}
+        features = store.metadata.info.features
+        if keys is None:
+            keys = [name for name, feature in features.items() if feature.dtype != "string"]
+        names = dict.fromkeys([*keys, *offsets, _INDEX_KEY])
+        for name in names:
+            if name not in features and (name != TASK_KEY or name in offsets):
+                known = nearest_hint(name, features)
+                message = f"{store.metadata.root}: the data set has no key '{name}'{known}"
+                raise DatasetError(message)
+        self._store = store
+        self._episodes = _select_episodes(store, episodes)
+        self._rows = _rows_of(store, self._episodes)
+        self._windows = {key: Window(values) for key, values in offsets.items()}
+        self._names = tuple(names)
+        self._features = {key: spec for name in names for key, spec in self._describe(name)}
+        self._readers = self._build_readers()
+
+    def __len__(self) -> int:
+        """Return the number of samples: one per frame of the chosen episodes."""
+        return len(self._rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the readers behind: they hold views into mapped files."""
+        return {key: value for key, value in self.__dict__.items() if key != "_readers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the readers again."""
+        self.__dict__.update(state)
+        self._readers = self._build_readers()
+
+    @property
+    def features(self) -> dict[str, BatchFeature]:
+        """Return shape and dtype of every key of a batch, without the batch dimension."""
+        return dict(self._features)
+
+    @property
+    def episodes(self) -> tuple[int, ...]:
+        """Return the episodes that samples come from, ascending."""
+        return tuple(self._episodes.tolist())
+
+    @property
+    def fps(self) -> float:
+        """Return the frames per second of the data set."""
+        return self._store.metadata.info.fps
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Return the task strings by task index."""
+        return self._store.metadata.tasks
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return one sample; shape-[1] features are scalars."""
+        batch = self.__getitems__(np.asarray([index]))
+        return {key: value[0] for key, value in batch.items()}
+
+    def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
+        """Return a batch of torch tensors, ready to use.
+
+        Args:
+            indices: Positions of the samples, int64 `(B,)`.
+
+        Returns:
+            Tensors `(B, *features[key].shape)` by key; string keys are lists of B strings.
+        """
+        rows = self._rows[np.asarray(indices, np.int64)]
+        edges = EdgeDistances(rows, self._store.before, self._store.after)
+        batch: dict[str, Any] = {}
+        for name, read in self._readers.items():
+            values = read(edges)
+            batch[name] = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+            if name in self._windows:
+                batch[f"{name}_is_pad"] = torch.from_numpy(self._windows[name].is_pad(edges))
+        return batch
+
+    def _describe(self, name: str) -> list[tuple[str, BatchFeature]]:
+        feature = self._store.metadata.info.features.get(name)
+        if feature is None or feature.dtype == "string":
+            return [(name, BatchFeature((), "str"))]
+        dtype = "uint8" if feature.is_frame else _batch_dtype(feature)
+        if name not in self._windows:
+            return [(name, BatchFeature(feature.item_shape, dtype))]
+        length = len(self._windows[name])
+        return [
+            (name, BatchFeature((length, *feature.item_shape), dtype)),
+            (f"{name}_is_pad", BatchFeature((length,), "bool")),
+        ]
+
+    def _build_readers(self) -> dict[str, _Reader]:
+        return {name: self._build_reader(name) for name in self._names}
+
+    def _build_reader(self, name: str) -> _Reader:
+        store, window = self._store, self._windows.get(name)
+        feature = store.metadata.info.features.get(name)
+        if feature is None:
+            task_index, tasks = store.numbers("task_index"), store.metadata.tasks
+            return lambda edges: [tasks[task] for task in task_index[edges.rows].tolist()]
+        if feature.dtype == "string":
+            if window is not None:
+                message = f"'{name}' holds strings, which have no windows"
+                raise DatasetError(message)
+            return lambda edges: store.strings(name, edges.rows)
+        if feature.dtype == "video":
+            frames = VideoFrames(store.metadata, name)
+            if window is None:
+                return lambda edges: frames.gather(edges.rows)
+            return lambda edges: frames.gather(window.rows(edges))
+        column = store.frames(name) if feature.dtype == "image" else store.numbers(name)
+        if feature.dtype in {"float16", "float64"}:
+            return lambda edges: _gather(column, window, edges).astype(np.float32)
+        return lambda edges: _gather(column, window, edges)
+
+
+def _gather(column: NDArray[Any], window: Window | None, edges: EdgeDistances) -> NDArray[Any]:
+    return column[edges.rows] if window is None else window.gather(column, edges)
+
+
+def _batch_dtype(feature: Feature) -> str:
+    return "float32" if feature.dtype.startswith("float") else feature.dtype
+
+
+def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDArray[np.int64]:
+    count = len(store.metadata.episodes)
+    if episodes is None:
+        return np.arange(count)
+    chosen = np.unique(np.asarray(list(episodes), np.int64))
+    outside = [episode for episode in chosen.tolist() if not 0 <= episode < count]
+    if outside or not chosen.size:
+        wrong = (
+            f"no episode {outside[0]}" if outside else "no episodes to choose from an empty list"
+        )
+        message = f"{store.metadata.root}: {wrong}; the data set has episodes 0 to {count - 1}"
+        raise DatasetError(message)
+    return chosen
+
+
+def _rows_of(store: ColumnStore, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    episodes = store.metadata.episodes
+    ranges = [
+        np.arange(episodes.start[episode], episodes.stop[episode]) for episode in chosen.tolist()
+    ]
+    return np.concatenate(ranges)

@@ -1,0 +1,64 @@
+"""PNG and other encoded images as uint8 frames, channels first."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer_core.errors import DatasetError, MissingPackageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["decode_image", "encode_png"]
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
+    """Return an encoded image as uint8 `(channels, height, width)`.
+
+    Args:
+        blob: The bytes of a PNG (or any format that Pillow knows).
+        shape: The declared `(channels, height, width)`.
+        where: Camera, episode and frame, for messages.
+
+    Raises:
+        DatasetError: The bytes are no image, or one of another size.
+    """
+    image_module = _pillow()
+    channels, height, width = shape
+    try:
+        with image_module.open(io.BytesIO(blob)) as image:
+            if image.size != (width, height):
+                found = f"{image.size[1]}x{image.size[0]}"
+                message = f"{where}: the image is {found} (height x width), not {height}x{width}"
+                raise DatasetError(message)
+            pixels = np.asarray(image.convert(_MODES.get(channels, "RGB")), np.uint8)
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as exc:
+        message = f"{where}: the image cannot be decoded: {exc}"
+        raise DatasetError(message) from exc
+    frame = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if frame.shape != shape:
+        message = f"{where}: the image has {frame.shape[0]} channels, not {channels}"
+        raise DatasetError(message)
+    return frame
+
+
+def encode_png(frame_hwc: NDArray[np.uint8]) -> bytes:
+    """Return uint8 `(height, width, channels)` as a PNG; lossless."""
+    pixels = frame_hwc[..., 0] if frame_hwc.shape[-1] == 1 else frame_hwc
+    stream = io.BytesIO()
+    _pillow().fromarray(np.ascontiguousarray(pixels)).save(stream, format="PNG", compress_level=4)
+    return stream.getvalue()
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image  # noqa: PLC0415 - optional package
+    except ModuleNotFoundError as exc:
+        need = "reading images from LeRobot data sets"
+        raise MissingPackageError(need, "experiments-il[lerobot]") from exc
+    return Image
