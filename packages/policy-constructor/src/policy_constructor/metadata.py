@@ -154,7 +154,7 @@ def direct_url(path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _distributions(paths: Iterable[str], *, custom: bool) -> Iterator[_Distribution]:
+def _distributions(paths: Iterable[object], *, custom: bool) -> Iterator[_Distribution]:
     """Yield each distribution of each distinct folder, in the order of the path."""
     seen: set[tuple[int, int]] = set()
     for path in paths:
@@ -260,9 +260,11 @@ def _through_api(distributions: Iterable[Any]) -> Iterator[_Distribution]:
 
 
 def _api_distributions(path: list[str]) -> Iterable[Any]:
-    return _importlib_metadata().MetadataPathFinder.find_distributions(
-        _importlib_metadata().DistributionFinder.Context(path=path)
+    api = _importlib_metadata()
+    found: Iterable[Any] = api.MetadataPathFinder.find_distributions(
+        api.DistributionFinder.Context(path=path)
     )
+    return found
 
 
 def _importlib_metadata() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from policy_constructor.component import ComponentRef, Family, refs_by_kind
@@ -87,7 +88,7 @@ class Registry(Generic[T]):
         """Return all keys, members of families included, read from the modules' source."""
         names = set(self._refs)
         for family in self.families:
-            names.update(f"{family.prefix}{name}" for name in _member_names(family.module))
+            names.update(f"{family.prefix}{name}" for name in _likely_members(family))
         return sorted(names)
 
     def refs(self) -> list[ComponentRef]:
@@ -199,7 +200,7 @@ class Registry(Generic[T]):
         claims += [
             family.to_ref(name)
             for family in self.families
-            if not family.shadowed and self._is_member(family, name)
+            if not family.shadowed and _is_member(family, name)
         ]
         return [ref for ref in claims if not dist or ref.dist == dist]
 
@@ -208,17 +209,14 @@ class Registry(Generic[T]):
         chosen = [ref for ref in claims if ref.dist == preferred]
         return chosen or claims
 
-    def _is_member(self, family: Family, name: str) -> bool:
-        attr = name.removeprefix(family.prefix)
-        return name.startswith(family.prefix) and attr.isidentifier() and attr[0] != "_"
-
     def _block_reason(self, ref: ComponentRef) -> str | None:
         return self._blocked.get(ref.full_id) or self._blocked.get(ref.dist)
 
     def _suggestions(self, dist: str, name: str) -> tuple[str, ...]:
         if dist and (claims := self._claims("", name)):
             return tuple(f"{ref.dist}::{name}" for ref in claims)
-        return nearest(name, self.known_names())
+        likely = nearest(name, self.known_names(), n=6)
+        return tuple(found for found in likely if self._claims("", found))[:3]
 
     def _load(self, ref: ComponentRef) -> T:
         from importlib import import_module  # noqa: PLC0415 - listing loads nothing
@@ -285,11 +283,29 @@ def _split(key: str) -> tuple[str, str]:
     return (normalize_name(dist), name) if separator else ("", key)
 
 
-def _member_names(_module: str) -> list[str]:
-    return []
+def _is_member(family: Family, key: str) -> bool:
+    """Whether a key names a class (or, of a kind without a base class, a function) of a family."""
+    from policy_constructor import static  # noqa: PLC0415 - only families need source to be read
+
+    name = key.removeprefix(family.prefix)
+    if not key.startswith(family.prefix) or not name.isidentifier() or name.startswith("_"):
+        return False
+    found = static.find_attribute(family.module, name)
+    if found is None:
+        return False
+    if base := _FAMILY_BASES.get(family.kind):
+        return static.derives_from(found, base)
+    return type(found.node).__name__ != "Module"
+
+
+def _likely_members(family: Family) -> list[str]:
+    """Return names for suggestions; the classes are told by their capital, not looked up."""
+    from policy_constructor import static  # noqa: PLC0415 - as above
+
+    base = _FAMILY_BASES.get(family.kind)
+    names = static.public_names(family.module)
+    return [name for name in names if not base or (name[0].isupper() and name != base)]
 
 
 def _file_of(module: str) -> str:
-    import sys  # noqa: PLC0415 - temporary
-
     return getattr(sys.modules.get(module), "__file__", None) or "<interactive>"
