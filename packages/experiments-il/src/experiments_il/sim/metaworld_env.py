@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.sim.rendering import prepare_rendering
 from trainer_core.errors import MissingPackageError, UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "OBSERVATION_DIM",
     "make_env",
     "require_metaworld",
+    "require_task",
     "task_names",
 ]
 
@@ -27,12 +28,12 @@ OBSERVATION_DIM = 39
 ACTION_DIM = 4
 """Displacement of the hand (3) and closing of the gripper (1), each in [-1, 1]."""
 GOALS_PER_SEED = 50
-"""Different goals before the sequence of a seed repeats itself in another order."""
+"""Different goals before the sequence of a seed starts again."""
 FPS = 20
 """A label: the simulator knows no clock of its own."""
 
 _CAMERA = "corner2"
-_FRAME_SIZE = (320, 240)
+_FRAME_SIZE = {"width": 320, "height": 240}
 _PACKAGES = frozenset({"metaworld", "gymnasium", "mujoco"})
 
 
@@ -40,33 +41,29 @@ def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any
     """Make a Meta-World environment with its goal visible and its goals fixed by `seed`.
 
     Episode k of the environment is a function of `(task, seed, k)`: `reset()` moves to the next of
-    50 different goals, and nothing of an episode reaches the next one. `reset(seed=...)` changes
-    nothing. The returned observations are float64 `(39,)`; copy them before keeping them.
+    50 different goals, `reset(options={"episode": k})` to the k-th (from 0), and nothing of an
+    episode reaches the next one. `reset(seed=...)` changes nothing. Observations are float64
+    `(39,)`; copy them before keeping them.
 
     Args:
         task: A Meta-World v3 name such as `pick-place-v3`.
         seed: Which sequence of goals. Use different ones to record and to evaluate.
         render: Give the environment a camera, so that `render()` returns uint8
-            `(height, width, 3)`. Needs a working OpenGL; the simulation itself does not.
+            `(240, 320, 3)`. Needs a working OpenGL; the simulation itself does not.
 
     Raises:
         MissingPackageError: Meta-World is not installed.
-        UserError: There is no such task; the message names the nearest ones.
+        UserError: There is no such task (the message names the nearest ones), or `render` is set
+            and OpenGL does not work here.
     """
-    known = task_names()
-    if task not in known:
-        raise UserError(_unknown_task(task, known))
+    require_task(task)
     camera: dict[str, Any] = {}
     if render:
-        _choose_headless_renderer()
-        width, height = _FRAME_SIZE
-        camera = {
-            "render_mode": "rgb_array",
-            "camera_name": _CAMERA,
-            "width": width,
-            "height": height,
-        }
+        prepare_rendering()
+        camera = {"render_mode": "rgb_array", "camera_name": _CAMERA} | _FRAME_SIZE
     import gymnasium  # noqa: PLC0415 - optional package
+
+    from experiments_il.sim.goal_sequence import GoalSequence  # noqa: PLC0415 - needs gymnasium
 
     with warnings.catch_warnings():
         # Fixed parts of the goal space are equal bounds on purpose.
@@ -75,16 +72,33 @@ def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any
             "Meta-World/MT1",
             env_name=task,
             seed=seed,
-            task_select="pseudorandom",
             disable_env_checker=True,
             **camera,
         )
-    env.get_wrapper_attr("toggle_sample_tasks_on_reset")(True)
     if render:
         quality = env.get_wrapper_attr("model").vis.quality
         quality.offsamples = 0  # smoothing by a software renderer costs 0.1 s a frame
         quality.shadowsize = 1024
-    return env
+    return GoalSequence(env)
+
+
+def require_task(task: str) -> None:
+    """Check that Meta-World is installed and has a task.
+
+    Raises:
+        MissingPackageError: Meta-World is not installed.
+        UserError: There is no such task; the message names the nearest ones.
+    """
+    known = task_names()
+    if task not in known:
+        near = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
+        hint = (
+            f"did you mean {' or '.join(repr(name) for name in near)}?"
+            if near
+            else f"there are {', '.join(known)}"
+        )
+        message = f"Meta-World has no task '{task}'; {hint}"
+        raise UserError(message)
 
 
 def task_names() -> tuple[str, ...]:
@@ -123,15 +137,3 @@ def require_metaworld(need: str = "Meta-World") -> None:
             "MUJOCO_GL chooses the OpenGL library; on a machine without a screen set MUJOCO_GL=egl"
         )
         raise UserError(message) from error
-
-
-def _unknown_task(task: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(task, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "known tasks: "
-    return f"Meta-World has no task '{task}'; {hint}" + ("" if near else ", ".join(known))
-
-
-def _choose_headless_renderer() -> None:
-    """Let OpenGL draw without a screen, unless the user chose how."""
-    if not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
