@@ -27,6 +27,7 @@ __all__ = [
     "VIDEO_PATH",
     "Feature",
     "LeRobotInfo",
+    "Place",
     "format_path",
     "nearest_hint",
     "parse_feature",
@@ -100,6 +101,20 @@ DEFAULT_FEATURES: tuple[Feature, ...] = (
     Feature("index", "int64", (1,)),
     Feature("task_index", "int64", (1,)),
 )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """The numbers of a file. Files are counted from 0 in each chunk."""
+
+    chunk: int
+    file: int
+
+    def next(self, chunks_size: int) -> Place:
+        """Return the place of the file after this one."""
+        if self.file + 1 < chunks_size:
+            return Place(self.chunk, self.file + 1)
+        return Place(self.chunk + 1, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from experiments_il.data.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
     LeRobotInfo,
+    Place,
     format_path,
     read_info,
     read_json,
@@ -26,8 +27,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DataFile", "Episodes", "LeRobotMetadata", "VideoPlaces", "open_metadata"]
+__all__ = [
+    "DataFile",
+    "Episodes",
+    "EpisodesFile",
+    "LeRobotMetadata",
+    "VideoPlaces",
+    "episode_files",
+    "open_metadata",
+]
 
+_EPISODES_FOLDER = "meta/episodes"
 _FILE = re.compile(r"chunk-(\d+)/file-(\d+)\.parquet")
 _EPISODE_COLUMNS = (
     "episode_index",
@@ -92,8 +102,17 @@ class DataFile:
     """A data file and the rows it must hold."""
 
     path: Path
+    place: Place
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodesFile:
+    """A file of the episodes table."""
+
+    path: Path
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -126,16 +145,18 @@ class LeRobotMetadata:
     def data_files(self) -> tuple[DataFile, ...]:
         """Return the data files in the order of their rows."""
         episodes = self.episodes
-        place = np.stack([episodes.chunk, episodes.file])
-        first = np.flatnonzero(np.any(place[:, 1:] != place[:, :-1], axis=0)) + 1
+        numbers = np.stack([episodes.chunk, episodes.file], axis=1)
+        first = np.flatnonzero(np.any(numbers[1:] != numbers[:-1], axis=1)) + 1
         edges = [0, *first.tolist(), len(episodes)]
+        places = [Place(*pair) for pair in numbers[edges[:-1]].tolist()]
         return tuple(
             DataFile(
-                path=self.data_path(int(episodes.chunk[begin]), int(episodes.file[begin])),
+                path=self.data_path(place.chunk, place.file),
+                place=place,
                 start=int(episodes.start[begin]),
                 stop=int(episodes.stop[end - 1]),
             )
-            for begin, end in pairwise(edges)
+            for place, (begin, end) in zip(places, pairwise(edges), strict=True)
         )
 
     def data_path(self, chunk: int, file: int) -> Path:
@@ -161,11 +182,20 @@ def open_metadata(root: Path) -> LeRobotMetadata:
     return LeRobotMetadata(root, info, episodes, _read_tasks(root))
 
 
-def _read_episodes(root: Path, info: LeRobotInfo) -> Episodes:
-    folder = root / "meta" / "episodes"
+def episode_files(root: Path) -> list[EpisodesFile]:
+    """Return the files of the episodes table in the order of their numbers."""
+    folder = root / _EPISODES_FOLDER
     found = {path: _FILE.search(path.as_posix()) for path in folder.glob("chunk-*/file-*.parquet")}
-    numbered = sorted((int(m[1]), int(m[2]), path) for path, m in found.items() if m)
-    if not numbered:
+    numbered = sorted(
+        (int(match[1]), int(match[2]), path) for path, match in found.items() if match
+    )
+    return [EpisodesFile(path, Place(chunk, file)) for chunk, file, path in numbered]
+
+
+def _read_episodes(root: Path, info: LeRobotInfo) -> Episodes:
+    folder = root / _EPISODES_FOLDER
+    files = episode_files(root)
+    if not files:
         message = f"{folder}: no episodes table; the recording was not finalised"
         raise DatasetError(message)
     cameras = [name for name, feature in info.features.items() if feature.dtype == "video"]
@@ -174,7 +204,7 @@ def _read_episodes(root: Path, info: LeRobotInfo) -> Episodes:
         names += [
             f"videos/{key}/{part}" for part in ("chunk_index", "file_index", "from_timestamp")
         ]
-    columns = _read_columns([path for _chunk, _file, path in numbered], names)
+    columns = _read_columns([file.path for file in files], names)
     order = np.argsort(columns["episode_index"], kind="stable")[: info.total_episodes]
     columns = {name: values[order] for name, values in columns.items()}
     _check_episodes(folder, columns, info)

@@ -9,13 +9,20 @@ import numpy as np
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from experiments_il.data.column_store import ColumnStore
 
-__all__ = ["MODES", "QUANTILES", "column_statistics", "norm_stats"]
+__all__ = [
+    "MODES",
+    "QUANTILES",
+    "camera_statistics",
+    "column_statistics",
+    "merge_statistics",
+    "norm_stats",
+]
 
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 MODES: dict[str, tuple[str, ...]] = {
@@ -54,8 +61,83 @@ def column_statistics(values_ND: NDArray[Any]) -> dict[str, NDArray[np.float64]]
         low = int(position)
         high = min(low + 1, frames - 1)
         between = ordered[low] + (position - low) * (ordered[high] - ordered[low])
-        statistics[f"q{round(100 * quantile):02d}"] = between
+        statistics[_quantile_name(quantile)] = between
     return statistics
+
+
+def camera_statistics(frames_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:  # noqa: N803 - shape suffix
+    """Return the statistics of a camera's frames, scaled to [0, 1], in LeRobot's layout.
+
+    Like LeRobot, takes `n^0.75` evenly spaced frames (at least 100 where there are so many) and
+    every `int(side / 150)`th pixel of large frames.
+
+    Args:
+        frames_NHWC: uint8 `(frames, height, width, channels)`.
+
+    Returns:
+        float64 `(channels, 1, 1)` by name; `count` is `(1,)`, the frames looked at.
+    """
+    frames = len(frames_NHWC)
+    looked_at = min(frames, int(np.clip(frames**0.75, 100, 10_000)))
+    chosen = np.linspace(0, frames - 1, looked_at).round().astype(int)
+    side = max(frames_NHWC.shape[1:3])
+    stride = int(side / 150) if side >= 300 else 1
+    pixels = frames_NHWC[chosen, ::stride, ::stride]
+    channels = [_level_statistics(pixels[..., c]) for c in range(pixels.shape[-1])]
+    merged = {
+        name: np.array([channel[name] for channel in channels]).reshape(-1, 1, 1) / 255
+        for name in channels[0]
+    }
+    return {**merged, "count": np.array([looked_at], np.float64)}
+
+
+def _level_statistics(levels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return exact statistics of uint8 values from their 256-bin histogram."""
+    counts = np.bincount(levels.ravel(), minlength=256)
+    total, values = int(counts.sum()), np.arange(256)
+    mean = float(counts @ values) / total
+    present = np.flatnonzero(counts)
+    statistics = {
+        "min": float(present[0]),
+        "max": float(present[-1]),
+        "mean": mean,
+        "std": float(np.sqrt(counts @ (values - mean) ** 2 / total)),
+    }
+    below = np.cumsum(counts)
+    for quantile in QUANTILES:
+        position = quantile * (total - 1)
+        low, high = np.searchsorted(below, [int(position), int(np.ceil(position))], side="right")
+        statistics[_quantile_name(quantile)] = float(low + (position % 1) * (high - low))
+    return statistics
+
+
+def merge_statistics(parts: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    """Return the statistics of all parts together.
+
+    min, max, mean and std are exact (parallel variance); quantiles are the mean of the parts'
+    quantiles, weighted by count, which is an approximation (LeRobot 0.6.1 does the same); those
+    that a part lacks are left out.
+    """
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    stacked = {name: np.array([part[name] for part in parts], np.float64) for name in names}
+    counts = stacked["count"].reshape(-1, *[1] * (stacked["mean"].ndim - 1))
+    weights = counts / counts.sum()
+    mean = (weights * stacked["mean"]).sum(axis=0)
+    spread = stacked["std"] ** 2 + (stacked["mean"] - mean) ** 2
+    merged = {
+        "min": stacked["min"].min(axis=0),
+        "max": stacked["max"].max(axis=0),
+        "mean": mean,
+        "std": np.sqrt((weights * spread).sum(axis=0)),
+        "count": stacked["count"].sum(axis=0),
+    }
+    quantiles = [_quantile_name(quantile) for quantile in QUANTILES]
+    known = [name for name in quantiles if name in stacked]
+    return merged | {name: (weights * stacked[name]).sum(axis=0) for name in known}
+
+
+def _quantile_name(quantile: float) -> str:
+    return f"q{round(100 * quantile):02d}"
 
 
 def norm_stats(

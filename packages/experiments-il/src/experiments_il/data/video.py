@@ -136,9 +136,7 @@ class _VideoFile:
             message = f"{self._path}: {where} ({time_s:.4f} s) cannot be decoded: {exc}"
             raise DatasetError(message) from exc
         pixels = frame.to_ndarray(format="gray" if shape[0] == 1 else "rgb24")
-        chw: NDArray[np.uint8] = (
-            pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        )
+        chw: NDArray[np.uint8] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if chw.shape != shape:
             message = f"{self._path}: frames are {chw.shape} (C, H, W), declared {shape}"
             raise DatasetError(message)

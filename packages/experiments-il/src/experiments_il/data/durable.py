@@ -1,0 +1,68 @@
+"""Files that survive a crash: written aside, flushed to the disk, renamed into their place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from trainer_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["claim_staging", "flush_to_disk", "is_unused", "move_into_place"]
+
+_PREFIX = ".writing-"
+
+
+def claim_staging(root: Path) -> Path:
+    """Make this process's staging folder in `root`; sweep those of processes that are gone.
+
+    Raises:
+        DatasetError: Another process is writing to the data set.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in root.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX)
+        if pid.isdigit() and _is_running(int(pid)):
+            message = f"{root}: process {pid} is writing to this data set"
+            raise DatasetError(message)
+        shutil.rmtree(folder, ignore_errors=True)
+    staging = root / f"{_PREFIX}{os.getpid()}"
+    staging.mkdir()
+    return staging
+
+
+def is_unused(root: Path) -> bool:
+    """Return whether `root` is not there, or holds nothing but what a killed writer left."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(entry.name.startswith(_PREFIX) for entry in root.iterdir())
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file (or a folder's entries) is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_into_place(staged: Path, final: Path) -> None:
+    """Give a finished file its name: readers see the old file or the new one, never a part."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    flush_to_disk(staged)
+    os.replace(staged, final)  # noqa: PTH105 - one call, whatever the kind of path
+    flush_to_disk(final.parent)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
