@@ -160,7 +160,12 @@ class PluginsSection(_Section):
 class Settings(_Section):
     """`settings:`: how strictly the file is read."""
 
-    strict: bool = Field(True, description="Refuse arguments that do not fit a block's signature.")
+    strict: bool = Field(
+        True, description="Refuse blocks whose signature cannot be read; false: pass those."
+    )
+    signature_policy: Literal["strict", "best_effort", "runtime"] | None = Field(
+        None, description="How a block's arguments are checked; null: as `strict` says."
+    )
     allow_target: bool = Field(False, description="Allow `_target_`, an import by its path.")
     allowed_import_prefixes: tuple[str, ...] = Field(
         (), description="What `_target_` may import, by the start of its path."

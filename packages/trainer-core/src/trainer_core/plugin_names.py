@@ -1,0 +1,119 @@
+"""The kinds of components: their entry-point groups, protocols and what messages call them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "COMPONENT_GROUPS",
+    "GROUPS",
+    "OWN_DISTS",
+    "POSITIONS",
+    "PROTOCOLS",
+    "an",
+    "install_hint",
+    "noun",
+]
+
+COMPONENT_GROUPS: dict[str, tuple[str, ...]] = {
+    "trainer_core.trainers": ("trainer",),
+    "trainer_core.datasets": ("data",),
+    "trainer_core.io": ("io",),
+    "trainer_core.losses": ("loss",),
+    "trainer_core.optimizers": ("optim_factory", "optim_cls"),
+    "trainer_core.schedulers": ("sched_factory", "sched_cls"),
+    "trainer_core.callbacks": ("cb",),
+    "trainer_core.loggers": ("log",),
+    "trainer_core.metrics": ("metric",),
+    "trainer_core.evaluators": ("eval",),
+    "trainer_core.runners": ("runner",),
+    "policy_constructor.blocks": ("block",),
+    "policy_constructor.ops": ("op",),
+}
+"""Entry-point groups of components; a bare name belongs to the first kind of its group."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "trainer_core.commands": ("command",),
+    "trainer_core.recipes": ("recipe",),
+    "trainer_core.hooks": ("hook",),
+}
+"""Entry-point groups of what is no component."""
+
+PROTOCOLS = {
+    "trainer": "Trainer",
+    "data": "DatasetFactory",
+    "io": "IOMapping",
+    "loss": "LossFactory",
+    "optim_factory": "OptimizerFactory",
+    "sched_factory": "SchedulerFactory",
+    "log": "MetricLogger",
+    "metric": "Metric",
+    "eval": "Evaluator",
+    "runner": "Runner",
+}
+"""The class of `trainer_core.protocols` that a kind keeps to."""
+
+POSITIONS: dict[str, tuple[str, ...]] = {
+    "runner": ("runner",),
+    "data": ("data",),
+    "io": ("io",),
+    "loss": ("loss",),
+    "optimizer": ("optim_factory", "optim_cls"),
+    "scheduler": ("sched_factory", "sched_cls"),
+    "trainer": ("trainer",),
+    "evaluation": ("eval",),
+    "callbacks": ("cb",),
+    "loggers": ("log",),
+    "metrics": ("metric",),
+}
+"""The kinds that each section of an experiment file takes."""
+
+OWN_DISTS = frozenset(
+    {"experiments-il", "policy-constructor", "trainer-core", "trainer-ddp", "trainer-ray"}
+)
+
+_NOUNS = {
+    "data": "data set",
+    "io": "io mapping",
+    "optim_factory": "optimizer",
+    "optim_cls": "optimizer",
+    "sched_factory": "scheduler",
+    "sched_cls": "scheduler",
+    "cb": "callback",
+    "log": "logger",
+    "eval": "evaluator",
+}
+
+_OTHER_WHEELS = {
+    ("runner", "ddp"): "trainer-ddp",
+    ("runner", "ray"): "trainer-ray",
+    ("runner", "ray_online"): "trainer-ray",
+    ("trainer", "naive_flow_matching_policy_trainer"): "experiments-il",
+    ("data", "lerobot"): "experiments-il",
+    ("data", "metaworld"): "experiments-il",
+    ("eval", "metaworld"): "experiments-il",
+    ("loss", "l2"): "experiments-il",
+    ("optim_factory", "adamw_warmup_cosine_decay"): "experiments-il",
+}
+
+
+def noun(kind: str) -> str:
+    """Return what messages call a component of a kind."""
+    return _NOUNS.get(kind, kind)
+
+
+def an(word: str) -> str:
+    """Return a word with its indefinite article."""
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def install_hint(key: str, kinds: Sequence[str]) -> str:
+    """Return how to install the wheel of ours that brings a component; empty if none does."""
+    for kind in kinds:
+        wheel = _OTHER_WHEELS.get((kind, key))
+        if wheel:
+            return f"it comes with another wheel: pip install '{wheel}'"
+    return ""
