@@ -73,10 +73,12 @@ class Node:
         mark: Where the value was written; None for values that came from Python.
         key_mark: Where its key was written.
         replaced: The nodes that a later layer overrode, newest first.
-        via: The node or environment variable that an interpolation, alias or template took this
-            value from.
+        via: The node that a whole-value `${...}`, an alias or a template took this value from, or
+            the text of a composed value (`runs/${run.name}`, `${env:HOME}`).
         uses: How often `${...}` took this value.
         poisoned: A problem was reported here already; later checks accept it in silence.
+        expression: The text with `${...}` that this value was computed from.
+        from_env: The value holds something read from an environment variable.
     """
 
     value: Any
@@ -86,6 +88,8 @@ class Node:
     via: Node | str | None = None
     uses: int = 0
     poisoned: bool = False
+    expression: str | None = None
+    from_env: bool = False
 
     @property
     def is_mapping(self) -> bool:

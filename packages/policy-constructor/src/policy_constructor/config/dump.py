@@ -1,0 +1,121 @@
+"""The resolved tree as YAML, and where each value came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy_constructor.config.node import Node
+from policy_constructor.config.resolved import definition_of
+from policy_constructor.config.scalars import format_scalar, format_text, show
+
+if TYPE_CHECKING:
+    from policy_constructor.config.resolved import ResolvedConfig
+
+__all__ = ["describe_source", "to_yaml"]
+
+_LINE = 88
+
+
+def describe_source(node: Node) -> str:
+    """Return where a value came from: `exp.yaml:3:9 (replaces 256 from base.yaml:3:9)`."""
+    parts = []
+    defined = definition_of(node)
+    if defined is not node:
+        parts.append(f"{node.expression or 'alias'} from {_place(defined)}")
+        parts += _env_note(defined)
+    else:
+        parts += _env_note(node)
+    if node.replaced:
+        old = node.replaced[0]
+        place = f" from {_place(old)}" if old.mark else ""
+        parts.append(f"replaces {show(old)}{place}")
+    return f"{_place(node)} ({'; '.join(parts)})" if parts else _place(node)
+
+
+def _place(node: Node) -> str:
+    return str(node.mark.to_location()) if node.mark else "set in Python"
+
+
+def _env_note(node: Node) -> list[str]:
+    return [f"from {node.via!r}"] if isinstance(node.via, str) else []
+
+
+def to_yaml(
+    resolved: ResolvedConfig | Node, *, sources: bool = False, redact_env: bool = False
+) -> str:
+    """Return the tree as YAML that reads back equal.
+
+    Args:
+        resolved: A resolved configuration or one of its nodes.
+        sources: Write after each value where it came from.
+        redact_env: Write `${env:...}` expressions, not the values they had: these may be secrets.
+    """
+    root = resolved if isinstance(resolved, Node) else resolved.root
+    writer = _Writer(sources=sources, redact_env=redact_env)
+    writer.write(root, "", "")
+    return "\n".join(writer.lines) + "\n"
+
+
+class _Writer:
+    def __init__(self, *, sources: bool, redact_env: bool) -> None:
+        self.sources = sources
+        self.redact_env = redact_env
+        self.lines: list[str] = []
+
+    def write(self, node: Node, lead: str, indent: str) -> None:
+        """Write a value after `lead` (`key:` or `-`); what goes below it is indented."""
+        inline = self.inline(node, _LINE - len(lead))
+        if inline is not None:
+            comment = f"  # {self.comment(node)}" if self.sources else ""
+            self.lines.append(
+                f"{lead} {inline}{comment}".lstrip() if not lead else f"{lead} {inline}{comment}"
+            )
+            return
+        if lead and node.is_mapping and lead.endswith("-"):
+            self.write_item(node, lead, indent)
+            return
+        if lead:
+            self.lines.append(lead)
+        for key, child in node.items():
+            name = (
+                f"{indent}{format_text(str(key), escape=False)}:"
+                if node.is_mapping
+                else f"{indent}-"
+            )
+            self.write(child, name, indent + "  ")
+
+    def write_item(self, node: Node, lead: str, indent: str) -> None:
+        """Write a mapping in a list, its first key on the line of the dash."""
+        for position, (key, child) in enumerate(node.items()):
+            start = f"{lead} " if position == 0 else indent
+            self.write(child, f"{start}{format_text(str(key), escape=False)}:", indent + "  ")
+
+    def inline(self, node: Node, width: int) -> str | None:
+        """Return a value that goes on one line, None for one that needs several."""
+        if self.redact_env and node.from_env and node.expression is not None:
+            return format_text(node.expression, escape=False)
+        value = node.value
+        if isinstance(value, str):
+            return format_text(value)
+        if not isinstance(value, (dict, list)):
+            return format_scalar(value)
+        if not value:
+            return "{}" if isinstance(value, dict) else "[]"
+        if isinstance(value, dict):
+            return None
+        return self.inline_list(value, width)
+
+    def inline_list(self, items: list[Node], width: int) -> str | None:
+        """Return a short list of scalars, all written in the same line, as `[a, b]`."""
+        places = {(n.mark.source, n.mark.line) if n.mark else None for n in items}
+        if any(item.is_mapping or item.is_list for item in items):
+            return None
+        if self.sources and len(places) > 1:
+            return None
+        written = [str(self.inline(item, width)) for item in items]
+        text = f"[{', '.join(written)}]"
+        return text if len(text) <= width else None
+
+    @staticmethod
+    def comment(node: Node) -> str:
+        return describe_source(node).replace("\n", " ")

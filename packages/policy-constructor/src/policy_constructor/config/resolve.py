@@ -1,0 +1,130 @@
+"""The order of resolution: read, merge, override, expand, interpolate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy_constructor.config.includes import Loader
+from policy_constructor.config.interpolate import Interpolator
+from policy_constructor.config.merge import Merger
+from policy_constructor.config.node import Node, Source, dotted
+from policy_constructor.config.overrides import apply_override, parse_overrides
+from policy_constructor.config.report import CLI, Report, sort_problems
+from policy_constructor.config.resolved import ResolvedConfig
+from policy_constructor.config.templates import expand_templates, take_templates
+from policy_constructor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path as FilePath
+
+    from policy_constructor.config.merge import LeftOver
+    from policy_constructor.config.node import Mark, Path
+
+__all__ = ["resolve_config"]
+
+
+def resolve_config(
+    source: str | FilePath | Mapping[str, object],
+    overrides: Sequence[str] = (),
+    *,
+    find_recipe: Callable[[str], FilePath | None] | None = None,
+    included_from: Mark | None = None,
+    strict: bool = True,
+    section_keys: Mapping[str, Collection[str]] | None = None,
+) -> ResolvedConfig:
+    """Resolve a configuration: includes, merges, overrides, templates and references.
+
+    Args:
+        source: A file, the name of a recipe, or a mapping.
+        overrides: Arguments of the command line, such as `optimizer.lr=1e-4`.
+        find_recipe: Finds the file of a recipe by its name.
+        included_from: Where the file was named, if in another one.
+        strict: Raise when anything is wrong; else return what there is, with `problems` filled in
+            and the values that failed poisoned.
+        section_keys: By dotted section (`trainer`, `models.*`), the keys that belong to the
+            section whatever its `_type_` is; they are not left over when the type changes.
+
+    Raises:
+        ConfigError: With every problem found, in file order; only when `strict`.
+    """
+    report = Report()
+    loader = Loader(report, find_recipe)
+    loader.load(source, included_from)
+    cli = Source(CLI)
+    edits = parse_overrides(overrides, cli, report)
+    text = "".join(overrides)
+    merger = Merger(report, has_directives=loader.has_merge or "_merge_" in text or "+" in text)
+    root = _merge_layers(loader.layers, merger)
+    for edit in edits:
+        root = apply_override(root, edit, merger, report)
+    root, templates = take_templates(root, report)
+    if loader.has_template or "_template_" in text:
+        root = expand_templates(root, templates, merger, report)
+    Interpolator(root, report).run()
+    _report_left_over(root, merger, report, section_keys or {})
+    sources = [*loader.sources, cli] if overrides else loader.sources
+    problems = sort_problems(report.problems)
+    if strict and problems:
+        raise ConfigError(problems)
+    return ResolvedConfig(root, problems, sources, report.incomplete)
+
+
+def _merge_layers(layers: list[Node], merger: Merger) -> Node:
+    root: Node | None = None
+    for layer in layers:
+        root = merger.merge(root, layer, ())
+    return root if root is not None and root.is_mapping else Node({}, poisoned=True)
+
+
+def _report_left_over(
+    root: Node, merger: Merger, report: Report, section_keys: Mapping[str, Collection[str]]
+) -> None:
+    """Report parameters that were written for a `_type_` which a later layer exchanged."""
+    for found in merger.left_over.values():
+        holder = root.child(*found.path)
+        if holder is None or not holder.is_mapping or found.key not in holder.value:
+            continue
+        if not _is_same(holder.value[found.key], found.node):
+            continue
+        new = holder.value.get("_type_")
+        if new is None or new.poisoned or _means_same(new.value, found.type_node.value):
+            continue
+        if any(
+            found.key in keys and _matches(pattern, found.path)
+            for pattern, keys in section_keys.items()
+        ):
+            continue
+        _report_one(found, new, report)
+
+
+def _report_one(found: LeftOver, new: Node, report: Report) -> None:
+    place = found.node.key_mark or found.node.mark
+    where = f" from {place.to_location()}" if place else ""
+    report.add(
+        new.mark,
+        f"{found.key!r} is left over{where}, where `_type_` was {found.type_node.value!r}; "
+        f"write `_merge_: replace` beside `_type_`, or set {found.key!r} again",
+        (*found.path, found.key),
+        code="left-over",
+    )
+
+
+def _is_same(now: Node, then: Node) -> bool:
+    return now is then or (now.mark is not None and now.mark is then.mark)
+
+
+def _means_same(new: object, old: object) -> bool:
+    """Whether two `_type_` values name the same component: `torch` and `loss.torch` may."""
+    if not isinstance(new, str) or not isinstance(old, str) or "${" in old:
+        return True
+    first, second = new.rpartition("::")[2], old.rpartition("::")[2]
+    return first == second or first.endswith(f".{second}") or second.endswith(f".{first}")
+
+
+def _matches(pattern: str, path: Path) -> bool:
+    parts = pattern.split(".")
+    keys = dotted(path).split(".")
+    return len(parts) == len(keys) and all(
+        part in {"*", key} for part, key in zip(parts, keys, strict=True)
+    )
