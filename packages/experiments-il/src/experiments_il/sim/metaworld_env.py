@@ -131,7 +131,7 @@ def require_metaworld(need: str = "Meta-World") -> None:
         if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
             raise
         raise MissingPackageError(need, "experiments-il[metaworld]") from error
-    except ImportError as error:
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # by OpenGL bindings
         message = (
             f"{need} is installed but cannot be imported: {error}. "
             "MUJOCO_GL chooses the OpenGL library; on a machine without a screen set MUJOCO_GL=egl"

@@ -25,6 +25,9 @@ def prepare_rendering() -> None:
     try:
         context = importlib.import_module(f"mujoco.{backend}").GLContext(_PROBE_SIZE, _PROBE_SIZE)
         context.make_current()
+        mujoco = importlib.import_module("mujoco")
+        model = mujoco.MjModel.from_xml_string("<mujoco/>")
+        mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100).free()
         context.free()
     except Exception as error:  # each OpenGL binding fails with types of its own
         message = (
