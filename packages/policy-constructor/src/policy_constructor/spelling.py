@@ -9,16 +9,20 @@ if TYPE_CHECKING:
 
 __all__ = ["did_you_mean", "nearest"]
 
+_LONGEST_NAME = 200
+
 
 def nearest(name: str, candidates: Iterable[str], n: int = 3) -> tuple[str, ...]:
-    """Return up to `n` candidates that look like `name`, best first; case does not matter."""
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+    """Return up to `n` candidates spelled like `name`, best first; letter case is ignored."""
+    import difflib  # noqa: PLC0415 - costs 10 ms and is needed only when something is wrong
 
-    by_folded: dict[str, str] = {}
-    for candidate in sorted(candidates):
-        by_folded.setdefault(candidate.casefold(), candidate)
-    found = difflib.get_close_matches(name.casefold(), list(by_folded), n=n, cutoff=0.6)
-    return tuple(by_folded[folded] for folded in found)
+    if len(name) > _LONGEST_NAME:
+        return ()
+    folded: dict[str, list[str]] = {}
+    for candidate in sorted(set(candidates) - {name}):
+        folded.setdefault(candidate.casefold(), []).append(candidate)
+    close = difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)
+    return tuple(found for match in close for found in folded[match])[:n]
 
 
 def did_you_mean(suggestions: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "base_classes",
     "class_attribute",
     "derives_from",
+    "dotted_parts",
     "find_attribute",
     "locate",
     "public_names",
@@ -73,7 +74,7 @@ def find_attribute(module: str, attr: str) -> Found | None:
 
 def resolve(expression: ast.expr, source: ModuleSource) -> Found | None:
     """Return the definition that `name` or `name.name` means in a module, or None."""
-    parts = _dotted_parts(expression)
+    parts = dotted_parts(expression)
     return _find(source.name, ".".join(parts), hops=_MOST_HOPS) if parts else None
 
 
@@ -120,7 +121,7 @@ def derives_from(found: Found, base: str) -> bool:
     """
     for owner in base_classes(found):
         bases = getattr(owner.node, "bases", ())
-        if any(_dotted_parts(_unsubscripted(node))[-1:] == [base] for node in bases):
+        if any(dotted_parts(_unsubscripted(node))[-1:] == [base] for node in bases):
             return getattr(found.node, "name", base) != base
     return False
 
@@ -199,7 +200,7 @@ def _follow(source: ModuleSource, binding: Binding, name: str, hops: int) -> Fou
         case ImportedModule(module):
             return _whole(module)
         case ast.Name() | ast.Attribute():
-            parts = _dotted_parts(binding)
+            parts = dotted_parts(binding)
             return _find(source.name, ".".join(parts), hops) if parts != [name] else None
     return Found(source.name, binding)
 
@@ -227,13 +228,13 @@ def _public(module: str, visited: frozenset[str]) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-def _dotted_parts(expression: ast.expr) -> list[str]:
+def dotted_parts(expression: ast.expr) -> list[str]:
     """Return ["a", "b"] for `a.b`, nothing for any other expression."""
     match expression:
         case ast.Name(id=name):
             return [name]
         case ast.Attribute(value=value, attr=attr):
-            parts = _dotted_parts(value)
+            parts = dotted_parts(value)
             return [*parts, attr] if parts else []
     return []
 
