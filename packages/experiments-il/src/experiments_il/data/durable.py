@@ -16,20 +16,24 @@ __all__ = ["claim_staging", "flush_to_disk", "is_unused", "move_into_place"]
 _PREFIX = ".writing-"
 
 
-def claim_staging(root: Path) -> Path:
-    """Make this process's staging folder in `root`; sweep those of processes that are gone.
+def claim_staging(folder: Path, prefix: str = _PREFIX) -> Path:
+    """Make this process's staging folder in `folder`; sweep those of processes that are gone.
+
+    Args:
+        folder: On the same disk as the final place, so that files can be renamed into it.
+        prefix: What the names of staging folders for this purpose begin with.
 
     Raises:
-        DatasetError: Another process is writing to the data set.
+        DatasetError: Another process is at work with the same purpose.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    for folder in root.glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX)
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.glob(f"{prefix}*"):
+        pid = other.name.removeprefix(prefix)
         if pid.isdigit() and _is_running(int(pid)):
-            message = f"{root}: process {pid} is writing to this data set"
+            message = f"{other}: process {pid} is writing this data set"
             raise DatasetError(message)
-        shutil.rmtree(folder, ignore_errors=True)
-    staging = root / f"{_PREFIX}{os.getpid()}"
+        shutil.rmtree(other, ignore_errors=True)
+    staging = folder / f"{prefix}{os.getpid()}"
     staging.mkdir()
     return staging
 

@@ -20,6 +20,7 @@ __all__ = [
     "QUANTILES",
     "camera_statistics",
     "column_statistics",
+    "extreme_values",
     "merge_statistics",
     "norm_stats",
 ]
@@ -188,3 +189,13 @@ def _require_shape(values: Any, key: str, name: str, shape: tuple[int, ...]) -> 
         )
         raise DatasetError(message)
     return array.tolist()
+
+
+def extreme_values(statistics: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the smallest minimum and the largest maximum of a feature; None where unknown."""
+    try:
+        low = float(np.min(statistics["min"]))
+        high = float(np.max(statistics["max"]))
+    except (KeyError, TypeError, ValueError):
+        return None, None
+    return low, high

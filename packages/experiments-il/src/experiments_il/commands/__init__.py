@@ -1,0 +1,1 @@
+"""Sub-commands that this wheel adds to `trainer`."""

@@ -1,0 +1,141 @@
+"""`trainer data`: record demonstrations, and say what a data set holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments_il.data.lerobot_metadata import LeRobotMetadata
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run `trainer data ...`; return the exit code.
+
+    Raises:
+        TrainerError: What went wrong; the command line interface reports it.
+    """
+    options = _parser().parse_args(argv)
+    exit_code: int = options.run(options)
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trainer data", description="Make and inspect data sets.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    record = commands.add_parser("record", help="record demonstrations in a simulator")
+    simulators = record.add_subparsers(metavar="SIMULATOR", required=True)
+    metaworld = simulators.add_parser("metaworld", help="Meta-World's scripted policies")
+    metaworld.add_argument("--task", required=True, help="such as pick-place-v3")
+    metaworld.add_argument("--episodes", type=int, default=50, help="successful episodes (50)")
+    metaworld.add_argument("--out", type=Path, required=True, help="folder of the new data set")
+    metaworld.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        help="standard deviation of noise on executed actions; clean actions are recorded (0)",
+    )
+    metaworld.add_argument("--seed", type=int, default=0, help="seed of the goals (0)")
+    metaworld.set_defaults(run=_record_metaworld)
+
+    info = commands.add_parser("info", help="print what a data set holds")
+    info.add_argument("root", metavar="DIR", type=Path, help="folder of a LeRobotDataset")
+    info.add_argument("--json", action="store_true", help="one JSON document for machines")
+    info.set_defaults(run=_print_info)
+    return parser
+
+
+def _record_metaworld(options: argparse.Namespace) -> int:
+    from experiments_il.sim.record import record_demonstrations
+    from experiments_il.sim.recording_display import recording_display
+
+    with recording_display(options.task, options.episodes) as progress:
+        recording = record_demonstrations(
+            options.task,
+            options.episodes,
+            options.out,
+            noise=options.noise,
+            seed=options.seed,
+            progress=progress,
+        )
+    print(
+        f"{options.out}: {recording.episodes} episodes, {recording.frames} frames "
+        f"in {recording.wall_s:.1f} s; {recording.dropped} failed episodes were dropped"
+    )
+    return 0
+
+
+def _print_info(options: argparse.Namespace) -> int:
+    from experiments_il.data.lerobot_metadata import open_metadata
+
+    summary = _summarize(open_metadata(options.root.expanduser()))
+    if options.json:
+        import json
+
+        print(json.dumps(summary, indent=1))
+    else:
+        print("\n".join(_lines(summary)))
+    return 0
+
+
+def _summarize(metadata: LeRobotMetadata) -> dict[str, Any]:
+    lengths = sorted(metadata.episodes.length.tolist())
+    return {
+        "root": str(metadata.root),
+        "version": metadata.info.raw["codebase_version"],
+        "fps": metadata.info.fps,
+        "episodes": len(lengths),
+        "frames": metadata.info.total_frames,
+        "episode_length": {
+            "min": lengths[0],
+            "median": lengths[len(lengths) // 2],
+            "max": lengths[-1],
+        },
+        "tasks": list(metadata.tasks),
+        "features": [
+            {"name": feature.name, "dtype": feature.dtype, "shape": list(feature.shape)}
+            | _range_of(metadata, feature.name)
+            for feature in metadata.info.features.values()
+        ],
+    }
+
+
+def _range_of(metadata: LeRobotMetadata, name: str) -> dict[str, float | None]:
+    """Return the smallest and the largest value of a feature, over all dimensions."""
+    from experiments_il.data.statistics import extreme_values
+
+    low, high = extreme_values(metadata.stats.get(name) or {})
+    return {"min": low, "max": high}
+
+
+def _lines(summary: dict[str, Any]) -> list[str]:
+    length = summary["episode_length"]
+    head = [
+        f"{summary['root']}: LeRobotDataset {summary['version']}, {summary['fps']:g} frames/s",
+        (
+            f"{summary['episodes']} episodes of {length['min']} to {length['max']} frames "
+            f"(median {length['median']}), {summary['frames']} frames"
+        ),
+        f"tasks: {', '.join(summary['tasks'])}",
+        "",
+    ]
+    rows = [("feature", "dtype", "shape", "min", "max")]
+    rows += [
+        (
+            feature["name"],
+            feature["dtype"],
+            "x".join(str(size) for size in feature["shape"]),
+            *("" if feature[end] is None else f"{feature[end]:.4g}" for end in ("min", "max")),
+        )
+        for feature in summary["features"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return head + table
