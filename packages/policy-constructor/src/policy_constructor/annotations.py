@@ -10,6 +10,7 @@ import ast
 import collections.abc
 import pathlib
 from functools import lru_cache
+from types import GenericAlias
 from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 from policy_constructor.constraints import constrained
@@ -279,10 +280,9 @@ def _argument(expression: ast.expr, scope: _Scope) -> Any:
 
 def _generic(origin: type, arguments: list[Any]) -> Any:
     if origin is tuple:
-        return tuple[tuple(arguments)] if arguments else tuple[Any, ...]
+        return GenericAlias(tuple, tuple(arguments) if arguments else (Any, ...))
     wanted = 2 if origin is dict else 1
-    filled: list[Any] = [*arguments, Any, Any][:wanted]
-    return origin[tuple(filled)]  # type: ignore[index] # list, set and dict take arguments
+    return GenericAlias(origin, tuple([*arguments, Any, Any][:wanted]))
 
 
 def _parametrised(value: ast.expr, arguments: list[ast.expr], scope: _Scope) -> Any:

@@ -42,7 +42,6 @@ T = TypeVar("T")
 Decorated = TypeVar("Decorated")
 
 _NO_PREFERENCE: dict[str, str] = {}
-_FAMILY_BASES = {"block": "Module", "optim_cls": "Optimizer", "sched_cls": "LRScheduler"}
 
 
 class Registry(Generic[T]):
@@ -87,8 +86,10 @@ class Registry(Generic[T]):
     def known_names(self) -> list[str]:
         """Return all keys, members of families included, read from the modules' source."""
         names = set(self._refs)
-        for family in self.families:
-            names.update(f"{family.prefix}{name}" for name in _likely_members(family))
+        if self.families:
+            from policy_constructor import families  # noqa: PLC0415 - only they need `ast`
+
+            names.update(key for f in self.families for key in families.likely_members(f))
         return sorted(names)
 
     def refs(self) -> list[ComponentRef]:
@@ -158,7 +159,7 @@ class Registry(Generic[T]):
                 key,
                 described.__module__,
                 described.__qualname__,
-                dist=described.__module__.partition(".")[0],
+                dist=normalize_name(described.__module__.partition(".")[0]),
                 source="decorator",
                 origin=_file_of(described.__module__),
             )
@@ -197,11 +198,11 @@ class Registry(Generic[T]):
             for ref in self._refs.get(name, ())
             if ref.problem is None and not ref.shadowed and ref.attr
         ]
-        claims += [
-            family.to_ref(name)
-            for family in self.families
-            if not family.shadowed and _is_member(family, name)
-        ]
+        near = [f for f in self.families if name.startswith(f.prefix) and not f.shadowed]
+        if near:
+            from policy_constructor import families  # noqa: PLC0415 - only they need `ast`
+
+            claims += [family.to_ref(name) for family in near if families.is_member(family, name)]
         return [ref for ref in claims if not dist or ref.dist == dist]
 
     def _chosen(self, name: str, claims: list[ComponentRef]) -> list[ComponentRef]:
@@ -227,7 +228,21 @@ class Registry(Generic[T]):
                 found = getattr(found, name)
         except (Exception, SystemExit) as cause:  # a stranger's module may do anything
             raise PluginLoadError(ref, f"{type(cause).__name__}: {cause}") from cause
+        reason = self._protocol_mismatch(found)
+        if reason is not None:
+            raise PluginLoadError(ref, reason)
         return cast("T", found)
+
+    def _protocol_mismatch(self, found: Any) -> str | None:
+        if self.protocol is None:
+            return None
+        if isinstance(self.protocol, type):
+            from policy_constructor.conformance import (  # noqa: PLC0415 - listing loads nothing
+                protocol_mismatch,
+            )
+
+            return protocol_mismatch(found, self.protocol)
+        return self.protocol(found)
 
 
 def build_registries(
@@ -281,30 +296,6 @@ def _split(key: str) -> tuple[str, str]:
     """Return (distribution, name); the distribution is empty for a bare key."""
     dist, separator, name = key.partition("::")
     return (normalize_name(dist), name) if separator else ("", key)
-
-
-def _is_member(family: Family, key: str) -> bool:
-    """Whether a key names a class (or, of a kind without a base class, a function) of a family."""
-    from policy_constructor import static  # noqa: PLC0415 - only families need source to be read
-
-    name = key.removeprefix(family.prefix)
-    if not key.startswith(family.prefix) or not name.isidentifier() or name.startswith("_"):
-        return False
-    found = static.find_attribute(family.module, name)
-    if found is None:
-        return False
-    if base := _FAMILY_BASES.get(family.kind):
-        return static.derives_from(found, base)
-    return type(found.node).__name__ != "Module"
-
-
-def _likely_members(family: Family) -> list[str]:
-    """Return names for suggestions; the classes are told by their capital, not looked up."""
-    from policy_constructor import static  # noqa: PLC0415 - as above
-
-    base = _FAMILY_BASES.get(family.kind)
-    names = static.public_names(family.module)
-    return [name for name in names if not base or (name[0].isupper() and name != base)]
 
 
 def _file_of(module: str) -> str:
