@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from policy_constructor.spelling import nearest
 from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.spelling import nearest
 from policy_constructor.static import locate
 
 if TYPE_CHECKING:

@@ -1,0 +1,33 @@
+"""The `trainer` command: finds the sub-command, runs it, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from trainer_core.cli import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Returns:
+        0: done; 1: the run failed; 2: the user's input is wrong; 75: interrupted, state saved.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(commands.help_text())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from trainer_core import __version__
+
+        print(f"trainer-core {__version__}")
+        return 0
+    from trainer_core.cli import failures
+
+    return failures.guard(lambda: commands.dispatch(arguments), arguments)

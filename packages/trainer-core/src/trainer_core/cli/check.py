@@ -1,0 +1,50 @@
+"""`trainer check`: every mistake of an experiment file at once, without torch."""
+
+from __future__ import annotations
+
+import sys
+
+from policy_constructor.errors import ConfigError, Problem, render_problem
+from trainer_core.cli.arguments import config_parser
+from trainer_core.experiment import LoadedExperiment, load_experiment
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Check a file; return 0 if it may be run, else 2."""
+    parser = config_parser("check", "Find every mistake in an experiment file; nothing is run.")
+    parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+    options = parser.parse_intermixed_args(argv)
+    try:
+        experiment = load_experiment(options.config, options.overrides, strict=False)
+    except ConfigError as error:
+        errors, warnings, summary = list(error.problems), [], ""
+    else:
+        errors, warnings = experiment.problems, experiment.warnings
+        summary = "" if errors else _summary(experiment)
+    if options.json:
+        import json
+
+        document = {
+            "ok": not errors,
+            "errors": [problem.to_json() for problem in errors],
+            "warnings": [problem.to_json() for problem in warnings],
+        }
+        print(json.dumps(document, indent=1))
+    else:
+        for problem in errors:
+            print(render_problem(problem), file=sys.stderr)
+        for problem in warnings:
+            print(render_problem(problem, "warning"), file=sys.stderr)
+        print(summary or _count(errors, options.config), file=sys.stderr if errors else sys.stdout)
+    return 2 if errors else 0
+
+
+def _count(errors: list[Problem], config: str) -> str:
+    return f"{len(errors)} {'error' if len(errors) == 1 else 'errors'} in {config}"
+
+
+def _summary(experiment: LoadedExperiment) -> str:
+    models = ", ".join(experiment.models)
+    return f"{experiment.source}: ok (models: {models}; {experiment.component_count} components)"

@@ -1,0 +1,125 @@
+"""Which sub-commands there are: our own by table, those of other wheels by entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from policy_constructor.metadata import EntryPointRecord
+
+__all__ = ["COMMANDS", "Command", "dispatch", "help_text"]
+
+GROUP = "trainer_core.commands"
+
+
+class Command(NamedTuple):
+    """One of our own commands.
+
+    Attributes:
+        usage: What follows `trainer` on the command line.
+        module: The module whose `main(argv)` does it.
+        summary: Its line in the help.
+    """
+
+    usage: str
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    ("run",): Command(
+        "run CONFIG [a.b=c ...]", "trainer_core.cli.run", "train as the file says, or go on"
+    ),
+    ("check",): Command(
+        "check CONFIG [a.b=c ...]", "trainer_core.cli.check", "find every mistake in a file"
+    ),
+    ("config", "show"): Command(
+        "config show CONFIG", "trainer_core.cli.config_show", "print the resolved file"
+    ),
+    ("plugins", "list"): Command(
+        "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
+    ),
+}
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` begin with; return its exit code."""
+    for words, command in COMMANDS.items():
+        if tuple(arguments[: len(words)]) == words:
+            return _load(f"{command.module}:main")(list(arguments[len(words) :]))
+    records = installed_commands()
+    for record in records:
+        if record.name == arguments[0]:
+            return _run_installed(record, list(arguments[1:]))
+    return _unknown(arguments, [record.name for record in records])
+
+
+def help_text() -> str:
+    """Return the text of `trainer --help`."""
+    rows = [(command.usage, command.summary) for command in COMMANDS.values()]
+    rows += [
+        (f"{record.name} ...", f"from {record.dist} {record.version}")
+        for record in installed_commands()
+    ]
+    lines = "\n".join(f"  trainer {usage:<28}{summary}" for usage, summary in rows)
+    return (
+        "Train robot-learning policies from one YAML file.\n\n"
+        f"{lines}\n\n"
+        "CONFIG is a file or the name of a recipe, such as il/pick_place; a.b=c changes a value.\n"
+        "Each command has its own --help. trainer --version prints the version.\n"
+        "Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 75 interrupted and saved."
+    )
+
+
+def installed_commands() -> list[EntryPointRecord]:
+    """Return the commands of other wheels; the first of a name wins, our own names are taken."""
+    from trainer_core.plugins import installed_records
+
+    taken = {words[0] for words in COMMANDS}
+    records = []
+    for record in installed_records(GROUP):
+        if record.name not in taken:
+            taken.add(record.name)
+            records.append(record)
+    return records
+
+
+def _run_installed(record: EntryPointRecord, arguments: list[str]) -> int:
+    from policy_constructor.component import refs_by_kind
+    from policy_constructor.registry import PluginLoadError
+    from trainer_core.plugin_names import GROUPS
+
+    try:
+        main = _load(record.value)
+    except Exception as error:
+        ref = refs_by_kind([record], GROUPS)[0][0]
+        raise PluginLoadError(ref, f"{type(error).__name__}: {error}") from error
+    return main(arguments)
+
+
+def _load(target: str) -> Callable[[list[str]], int]:
+    from importlib import import_module
+
+    module, _, attribute = target.partition(":")
+    found: Callable[[list[str]], int] = getattr(import_module(module), attribute)
+    return found
+
+
+def _unknown(arguments: Sequence[str], installed: Sequence[str]) -> int:
+    from difflib import get_close_matches
+
+    from trainer_core.errors import UserError
+
+    known = [" ".join(words) for words in COMMANDS] + list(installed)
+    group = [name for name in known if name.split(" ")[0] == arguments[0]]
+    if group:
+        msg = f"'trainer {arguments[0]}' needs one of: {', '.join(n.split(' ')[1] for n in group)}"
+        raise UserError(msg)
+    near = get_close_matches(" ".join(arguments[:2]), known, 1) or get_close_matches(
+        arguments[0], known, 1
+    )
+    hint = f"; did you mean 'trainer {near[0]}'?" if near else ""
+    msg = f"unknown command {arguments[0]!r}{hint} See trainer --help"
+    raise UserError(msg)

@@ -1,0 +1,71 @@
+"""From a file to a result, the whole story: load, check, choose the runner, run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import Interrupted, TrainerError
+from trainer_core.experiment import load_experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from trainer_core.experiment import LoadedExperiment
+    from trainer_core.loop import RunResult
+
+__all__ = ["EXIT_CODES", "run"]
+
+EXIT_CODES = {
+    "completed": 0,
+    "failed": TrainerError.exit_code,
+    "interrupted": Interrupted.exit_code,
+}
+"""Exit code of the command line by the status of a run."""
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    runner: str | None = None,
+    resume: str | int | None = None,
+    dry_run: bool = False,
+) -> RunResult:
+    """Train as an experiment file says, or go on where its last run stopped.
+
+    Args:
+        config: A file, a recipe (`il/pick_place`), or the data itself.
+        overrides: Changes as on the command line: `a.b=c`, `~a.b`, `+a.list=[x]`.
+        runner: A runner to use in place of the file's.
+        resume: `auto`, `none`, a step or a checkpoint's path, in place of the file's.
+        dry_run: Stop before the first step, with everything checked and built.
+
+    Raises:
+        ConfigError: The file has mistakes; all of them are listed.
+        TrainerError: The run failed.
+    """
+    changes = [*overrides, *_resume_override(resume)]
+    experiment = load_experiment(config, changes, runner=runner, hooks=True)
+    experiment.dry_run = dry_run
+    result: RunResult = _build_runner(experiment).run(experiment)
+    return result
+
+
+def _resume_override(resume: str | int | None) -> list[str]:
+    if resume is None:
+        return []
+    text = str(resume)
+    return [f"run.resume={text if text.isdecimal() else json.dumps(text)}"]
+
+
+def _build_runner(experiment: LoadedExperiment) -> Any:
+    from trainer_core.instantiate import instantiate
+
+    spec = experiment.config.runner
+    if experiment.plugins.hooks:
+        manager = experiment.plugins.hook_manager()
+        chosen = manager.hook.trainer_select_runner(config=experiment.config)
+        spec = spec if chosen is None else {"_type_": chosen}
+    return instantiate(spec, experiment.plugins, kind="runner")
