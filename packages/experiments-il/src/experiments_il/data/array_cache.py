@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from experiments_il.data.durable import flush_to_disk
 from trainer_core.errors import StorageError
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class ArrayCache:
             }
             extra = fill(arrays)
             del arrays
+            for number in range(len(specs)):
+                flush_to_disk(staging / f"{number:03d}.npy")
             files = {name: f"{number:03d}.npy" for number, name in enumerate(specs)}
             (staging / _INDEX).write_text(json.dumps({"arrays": files, "extra": extra}))
             _move_into_place(staging, final)

@@ -1,0 +1,110 @@
+"""Batches of windows from the columnar store against a bare numpy gather of the same windows.
+
+The data set is written by our own writer: 200 episodes of 300 frames, state 14, action 14. A batch
+has an action chunk of 40, a state history of 2, their pad masks and every scalar of the frame. The
+bare gather gets the clamped row numbers for nothing and returns the two windows only.
+
+Process CPU time on one thread; the candidates take turns, round by round. Run it as
+`OMP_NUM_THREADS=1 python benchmarks/lowdim_loader.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments_il.data.column_store import ColumnStore
+from experiments_il.data.dataset import WindowDataset
+from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.windows import EdgeDistances, Window
+from experiments_il.data.writer import LeRobotWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Candidate = Callable[[NDArray[np.int64]], Any]
+
+EPISODES, LENGTH, WIDTH = 200, 300, 14
+OFFSETS = {"action": range(40), "observation.state": range(-1, 1)}
+TARGET = {256: 0.85, 32: 0.30}
+
+
+def write_dataset(root: Path) -> float:
+    """Write the data set and return rows per CPU second."""
+    random = np.random.default_rng(0)
+    episodes = random.standard_normal((EPISODES, 2, LENGTH, WIDTH), dtype=np.float32)
+    features = {key: {"dtype": "float32", "shape": [WIDTH]} for key in OFFSETS}
+    began = time.process_time()
+    with LeRobotWriter.create(root, fps=30, features=features) as writer:
+        for action, state in episodes:
+            writer.add_episode({"action": action, "observation.state": state}, "benchmark")
+    return EPISODES * LENGTH / (time.process_time() - began)
+
+
+def open_timed(root: Path) -> tuple[ColumnStore, float]:
+    """Open the columns and return them with the seconds it took."""
+    began = time.perf_counter()
+    store = ColumnStore(open_metadata(root))
+    return store, time.perf_counter() - began
+
+
+def bare_gather(store: ColumnStore) -> Candidate:
+    """Return numpy's fancy gather of the windows, with their rows computed beforehand."""
+    everything = EdgeDistances(np.arange(len(store)), store.before, store.after)
+    windows = [
+        (store.numbers(key), Window(offsets).rows(everything)) for key, offsets in OFFSETS.items()
+    ]
+    return lambda rows: [column[places[rows]] for column, places in windows]
+
+
+def measure(candidates: dict[str, Candidate], batch: int, rounds: int) -> dict[str, float]:
+    """Return samples per CPU second of each candidate."""
+    order = np.random.default_rng(1).permutation(EPISODES * LENGTH)
+    batches = order[: len(order) // batch * batch].reshape(-1, batch)[: 16_384 // batch]
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            began = time.process_time()
+            for rows in batches:
+                candidates[name](rows)
+            seconds[name].append(time.process_time() - began)
+    return {name: batches.size / statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "dataset"
+        print(f"write   {write_dataset(root):10,.0f} rows per CPU second (target 40,000)")
+        _store, first = open_timed(root)
+        store, second = open_timed(root)
+        print(f"open    {first * 1e3:7.1f} ms at first, {second * 1e3:.1f} ms after (target 50)")
+        dataset = WindowDataset(store, OFFSETS)
+        candidates: dict[str, Candidate] = {
+            "batch": dataset.__getitems__,
+            "gather": bare_gather(store),
+        }
+        for batch in (32, 64, 256, 1024):
+            rate = measure(candidates, batch, rounds)
+            ratio = rate["batch"] / rate["gather"]
+            target = f" (target {TARGET[batch]:.2f})" if batch in TARGET else ""
+            print(
+                f"B={batch:<5} {rate['batch']:10,.0f} samples/s; "
+                f"bare gather {rate['gather']:10,.0f}; ratio {ratio:.2f}{target}"
+            )
+
+
+if __name__ == "__main__":
+    main()
