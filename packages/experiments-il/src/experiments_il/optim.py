@@ -64,6 +64,9 @@ class AdamWWarmupCosineDecay:
         start_lr: float = 0.0,
         end_lr: float = 0.0,
     ) -> None:
+        if peak_lr <= 0:
+            message = f"peak_lr must be above 0, got {peak_lr:g}"
+            raise UserError(message)
         for name, value in (("start_lr", start_lr), ("end_lr", end_lr)):
             if not 0 <= value <= peak_lr:
                 message = f"{name} must be between 0 and peak_lr ({peak_lr:g}), got {value:g}"
