@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,13 +15,13 @@ from policy_constructor.config.scalars import kind_of, show
 from policy_constructor.config.suggest import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from policy_constructor.config.report import Report
 
     FindRecipe: TypeAlias = Callable[[str], FilePath | None]
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "check_version"]
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PYTHON = "<python>"
@@ -48,7 +49,7 @@ class Loader:
 
     def load(self, source: str | FilePath | Mapping[str, object], outer: Mark | None) -> None:
         """Read the configuration that `source` names or holds; `outer` is where it was named."""
-        if isinstance(source, (str, FilePath)):
+        if not isinstance(source, Mapping):
             self._load_named(str(source), FilePath(), outer, ())
             return
         self.has_merge = self.has_template = True
@@ -63,7 +64,7 @@ class Loader:
     ) -> None:
         """Read the file or recipe called `name`, seen from a directory."""
         file = directory / name
-        if not file.exists():
+        if not _exists(file):
             recipe = self.find_recipe(name) if self.find_recipe else None
             if recipe is None:
                 self._report_missing(name, file, place, path)
@@ -133,7 +134,7 @@ class Loader:
 
     def _load_layer(self, root: Node, directory: FilePath) -> None:
         """Read what a root includes, then append the root itself."""
-        self._check_version(root)
+        check_version(root, self.report)
         defaults = root.value.pop("defaults", None)
         if defaults is None or defaults.poisoned:
             pass
@@ -176,9 +177,18 @@ class Loader:
             suggestions=tuple(prefix + entry for entry in near),
         )
 
-    def _check_version(self, root: Node) -> None:
-        version = root.value.get("schema_version")
-        if version is None or version.poisoned or (type(version.value), version.value) == (int, 1):
-            return
-        message = f"this release reads schema_version 1, found {show(version)}"
-        self.report.add(version.mark, message, ("schema_version",), code="schema-version")
+
+def check_version(root: Node, report: Report) -> None:
+    """Report a `schema_version` that this release does not read."""
+    version = root.child("schema_version")
+    if version is None or version.poisoned or (type(version.value), version.value) == (int, 1):
+        return
+    message = f"this release reads schema_version 1, found {show(version)}"
+    report.add(version.mark, message, ("schema_version",), code="schema-version")
+
+
+def _exists(file: FilePath) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.environment import EnvironmentProblem, read_environment
 from policy_constructor.config.memory import from_plain
-from policy_constructor.config.node import Mark, Node, dotted
+from policy_constructor.config.node import Node, dotted
 from policy_constructor.config.parse import MAX_DEPTH, MAX_NODES
 from policy_constructor.config.paths import parse_path, step_into
+from policy_constructor.config.references import Reference, narrow, split_text
 from policy_constructor.config.scalars import format_scalar, kind_of
 from policy_constructor.config.suggest import nearest
 
@@ -16,60 +17,12 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Path
     from policy_constructor.config.report import Report
 
-__all__ = ["MAX_TEXT", "Interpolator", "Reference", "split_text"]
+__all__ = ["MAX_TEXT", "Interpolator"]
 
 MAX_TEXT = 1 << 20  # characters that all composed texts may have together
 _MAX_ACTIVE = 128
 _MAX_HOPS = 32
 _LEAF = (1, 0)
-
-
-class Reference(str):
-    """What stands between `${` and `}`."""
-
-    __slots__ = ()
-
-
-def split_text(text: str) -> list[str]:
-    """Return the literal parts of a text and its `Reference`s in order.
-
-    A run of two or more `$` before `{` loses one and is literal; other `$` are literal anyway.
-
-    Raises:
-        ValueError: A `${` has no `}`.
-    """
-    parts: list[str] = []
-    literal: list[str] = []
-    position = 0
-    while (at := text.find("${", position)) >= 0:
-        if at > position and text[at - 1] == "$":
-            literal.append(text[position:at] + "{")
-            position = at + 2
-            continue
-        literal.append(text[position:at])
-        end = _find_end(text, at + 2)
-        if joined := "".join(literal):
-            parts.append(joined)
-        literal = []
-        parts.append(Reference(text[at + 2 : end]))
-        position = end + 1
-    if joined := "".join([*literal, text[position:]]):
-        parts.append(joined)
-    return parts
-
-
-def _find_end(text: str, position: int) -> int:
-    """Return where the `}` stands that closes a reference."""
-    depth = 1
-    for index in range(position, len(text)):
-        if text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return index
-    message = "'${' without '}'; write '$${' for these two characters themselves"
-    raise ValueError(message)
 
 
 class _Poisoned(Exception):  # noqa: N818 - the problem was reported already
@@ -80,39 +33,39 @@ class Interpolator:
     """Resolves the references of a tree in place."""
 
     def __init__(self, root: Node, report: Report) -> None:
-        self.root = root
-        self.report = report
-        self.done: dict[Node, tuple[int, int]] = {}
-        self.active: dict[Node, Path] = {}
-        self.hops = 0
-        self.written = 0
+        self._root = root
+        self._report = report
+        self._done: dict[Node, tuple[int, int]] = {}
+        self._active: dict[Node, Path] = {}
+        self._hops = 0
+        self._written = 0
 
     def run(self) -> None:
         """Resolve every reference of the tree."""
-        self.visit(self.root, ())
+        self.visit(self._root, ())
 
     def visit(self, node: Node, path: Path) -> tuple[int, int]:
         """Resolve a node and all below it; return how many values it holds and how deep."""
         value = node.value
         kind = type(value)
         if kind is str:
-            if "${" not in value or node in self.done:
-                return self.done.get(node, _LEAF)
-            return self.visit_text(node, path)
+            if "${" not in value or node in self._done:
+                return self._done.get(node, _LEAF)
+            return self._visit_text(node, path)
         if kind is not dict and kind is not list:
             return _LEAF
-        known = self.done.get(node)
+        known = self._done.get(node)
         if known is None:
-            known = self.visit_container(node, path)
+            known = self._visit_container(node, path)
         if len(path) + known[1] > MAX_DEPTH:
             message = f"nested deeper than {MAX_DEPTH} levels once it is expanded"
-            known = self.drop(node, message, path, "too-deep")
+            known = self._drop(node, message, path, "too-deep")
         return known
 
-    def visit_container(self, node: Node, path: Path) -> tuple[int, int]:
-        if len(path) > MAX_DEPTH or len(self.active) > _MAX_ACTIVE:
-            return self.drop(node, f"nested deeper than {MAX_DEPTH} levels", path, "too-deep")
-        self.active[node] = path
+    def _visit_container(self, node: Node, path: Path) -> tuple[int, int]:
+        if len(path) > MAX_DEPTH or len(self._active) > _MAX_ACTIVE:
+            return self._drop(node, f"nested deeper than {MAX_DEPTH} levels", path, "too-deep")
+        self._active[node] = path
         size, height = 1, 0
         for key, child in node.items():
             value = child.value
@@ -122,96 +75,96 @@ class Interpolator:
             child_size, child_height = self.visit(child, (*path, key))
             size += child_size
             height = max(height, child_height)
-        del self.active[node]
+        del self._active[node]
         if size > MAX_NODES:
             message = f"more than {MAX_NODES} values once it is expanded"
-            return self.drop(node, message, path, "too-large")
-        self.done[node] = size, height + 1
+            return self._drop(node, message, path, "too-large")
+        self._done[node] = size, height + 1
         return size, height + 1
 
-    def drop(self, node: Node, message: str, path: Path, code: str) -> tuple[int, int]:
-        self.report.poison(node, message, path, code=code)
-        self.done[node] = _LEAF
+    def _drop(self, node: Node, message: str, path: Path, code: str) -> tuple[int, int]:
+        self._report.poison(node, message, path, code=code)
+        self._done[node] = _LEAF
         return _LEAF
 
-    def visit_text(self, node: Node, path: Path) -> tuple[int, int]:
+    def _visit_text(self, node: Node, path: Path) -> tuple[int, int]:
         """Resolve the references of one text in place."""
         text = node.value
-        self.active[node] = path
+        self._active[node] = path
         size = _LEAF
         try:
             parts = split_text(text)
             if len(parts) == 1 and isinstance(parts[0], Reference):
-                size = self.resolve_whole(node, parts[0], path)
+                size = self._resolve_whole(node, parts[0], path)
             elif any(isinstance(part, Reference) for part in parts):
-                node.value = self.compose(node, parts, path)
+                node.value = self._compose(node, parts, path)
                 node.via = node.expression = text
             else:
                 node.value = "".join(parts)
         except ValueError as error:
-            self.report.poison(node, str(error), path, code="invalid-reference")
+            self._report.poison(node, str(error), path, code="invalid-reference")
         except _Poisoned:
             node.value, node.poisoned = None, True
-        del self.active[node]
+        del self._active[node]
         if size is _LEAF and type(node.value) is str:
             size = 1 + (len(node.value) >> 10), 0
-        self.done[node] = size
+        self._done[node] = size
         return size
 
-    def resolve_whole(self, node: Node, reference: Reference, path: Path) -> tuple[int, int]:
+    def _resolve_whole(self, node: Node, reference: Reference, path: Path) -> tuple[int, int]:
         """Give a node the value, with type and structure, that its reference names."""
         node.expression = node.value
         if reference.lstrip().startswith("env:"):
-            value = self.read_env(node, reference, path)
-            found = from_plain(value, self.report, path, node.mark)
+            value = self._read_env(node, reference, path)
+            found = from_plain(value, self._report, path, node.mark)
             node.value, node.via, node.poisoned = found.value, node.expression, found.poisoned
-            return self.seal(node)
-        target, size = self.find(node, reference, path)
+            return self._seal(node)
+        target, size = self._find(node, reference, path)
         if len(path) + size[1] > MAX_DEPTH:
             message = f"nested deeper than {MAX_DEPTH} levels once it is expanded"
-            self.report.add(node.mark, message, path, code="too-deep")
+            self._report.add(node.mark, message, path, code="too-deep")
             raise _Poisoned
         target.uses += 1
         node.value, node.via, node.from_env = target.value, target, target.from_env
         return size
 
-    def compose(self, node: Node, parts: list[str], path: Path) -> str:
+    def _compose(self, node: Node, parts: list[str], path: Path) -> str:
         """Return the text of literal parts and referenced scalars."""
         written = [
-            self.text_of(node, part, path) if isinstance(part, Reference) else part
+            self._text_of(node, part, path) if isinstance(part, Reference) else part
             for part in parts
         ]
-        self.written += sum(map(len, written))
-        if self.written > MAX_TEXT:
+        self._written += sum(map(len, written))
+        if self._written > MAX_TEXT:
             message = f"references make more than {MAX_TEXT} characters of text"
-            self.report.add(node.mark, message, path, code="too-large")
+            self._report.add(node.mark, message, path, code="too-large")
             raise _Poisoned
         return "".join(written)
 
-    def text_of(self, node: Node, reference: Reference, path: Path) -> str:
+    def _text_of(self, node: Node, reference: Reference, path: Path) -> str:
         if reference.lstrip().startswith("env:"):
             node.from_env = True
-            value = self.read_env(node, reference, path)
+            value = self._read_env(node, reference, path)
         else:
-            target, _ = self.find(node, reference, path)
+            target, _ = self._find(node, reference, path)
             target.uses += 1
             node.from_env = node.from_env or target.from_env
             value = target.value
         if isinstance(value, (dict, list)):
             message = f"${{{reference}}} is {kind_of(value)}, which cannot stand inside text"
-            self.report.add(narrow(node.mark, reference), message, path, code="wrong-type")
+            self._report.add(narrow(node.mark, reference), message, path, code="wrong-type")
             raise _Poisoned
         return format_scalar(value)
 
-    def read_env(self, node: Node, reference: Reference, path: Path) -> Any:
+    def _read_env(self, node: Node, reference: Reference, path: Path) -> Any:
         def expand(default: str) -> str:
-            return self.compose(node, split_text(default), path)
+            return self._compose(node, split_text(default), path)
 
-        self.enter(node, path)
+        self._enter(node, path)
         try:
             return read_environment(reference.lstrip()[4:], expand)
         except EnvironmentProblem as problem:
-            self.report.add(
+            self._report.add(
                 narrow(node.mark, reference),
                 str(problem),
                 path,
@@ -220,80 +173,81 @@ class Interpolator:
             )
             raise _Poisoned from None
         finally:
-            self.hops -= 1
+            self._hops -= 1
 
-    def enter(self, node: Node, path: Path) -> None:
+    def _enter(self, node: Node, path: Path) -> None:
         """Count one more reference inside a reference."""
-        self.hops += 1
-        if self.hops > _MAX_HOPS:
-            self.hops -= 1
+        self._hops += 1
+        if self._hops > _MAX_HOPS:
+            self._hops -= 1
             message = f"more than {_MAX_HOPS} references lead from one to the next"
-            self.report.add(node.mark, message, path, code="too-deep")
+            self._report.add(node.mark, message, path, code="too-deep")
             raise _Poisoned
 
-    def seal(self, node: Node) -> tuple[int, int]:
+    def _seal(self, node: Node) -> tuple[int, int]:
         """Mark a value from the environment: its text holds no references of ours."""
         node.from_env = True
         size, height = 1, 0
-        for _, child in node.items():
-            child_size, child_height = self.seal(child)
+        children = node.value.values() if node.is_mapping else node.value if node.is_list else ()
+        for child in children:
+            child_size, child_height = self._seal(child)
             size += child_size
             height = max(height, child_height + 1)
         if type(node.value) is str:
             size += len(node.value) >> 10
-        self.done[node] = size, height
+        self._done[node] = size, height
         return size, height
 
-    def find(self, node: Node, reference: Reference, path: Path) -> tuple[Node, tuple[int, int]]:
+    def _find(self, node: Node, reference: Reference, path: Path) -> tuple[Node, tuple[int, int]]:
         """Return the resolved node that a reference names, with its size and height."""
         if "${" in reference:
             message = "a reference cannot stand inside a reference"
-            self.report.add(narrow(node.mark, reference), message, path, code="invalid-reference")
+            self._report.add(narrow(node.mark, reference), message, path, code="invalid-reference")
             raise _Poisoned
         keys = parse_path(reference.strip())
-        self.enter(node, path)
+        self._enter(node, path)
         try:
-            return self.descend(node, reference, path, keys)
+            return self._descend(node, reference, path, keys)
         finally:
-            self.hops -= 1
+            self._hops -= 1
 
-    def descend(
+    def _descend(
         self, node: Node, reference: Reference, path: Path, keys: Path
     ) -> tuple[Node, tuple[int, int]]:
-        here, at = self.root, 0
+        here, at = self._root, 0
         taken: Path = ()
         size = _LEAF
         while at < len(keys):
             step = step_into(here, keys, at)
             if step is None:
-                self.report_unknown(node, reference, path, here, keys, at)
+                self._report_unknown(node, reference, path, here, keys, at)
                 raise _Poisoned
             here, at, taken = step.node, step.position, (*taken, step.key)
             if at == len(keys) or type(here.value) is str:
-                size = self.visit_target(node, reference, path, here, taken)
+                size = self._visit_target(node, reference, path, here, taken)
             if here.poisoned:
                 raise _Poisoned
         return here, size
 
-    def visit_target(
+    def _visit_target(
         self, node: Node, reference: Reference, path: Path, target: Node, target_path: Path
     ) -> tuple[int, int]:
-        if target not in self.active:
+        if target not in self._active:
             return self.visit(target, target_path)
-        started = list(self.active).index(target)
+        started = list(self._active).index(target)
         chain = [
             dotted(place)
-            for other, place in list(self.active.items())[started:]
+            for other, place in list(self._active.items())[started:]
             if other is target or type(other.value) is str
         ]
         message = f"the references form a cycle: {' -> '.join([*chain, chain[0]])}"
-        self.report.add(narrow(node.mark, reference), message, path, code="reference-cycle")
+        self._report.add(narrow(node.mark, reference), message, path, code="reference-cycle")
         raise _Poisoned
 
-    def report_unknown(
+    def _report_unknown(
         self, node: Node, reference: Reference, path: Path, here: Node, keys: Path, at: int
     ) -> None:
-        if self.report.incomplete:
+        if self._report.incomplete:
             return
         key = str(keys[at])
         parent = dotted(keys[:at])
@@ -307,16 +261,4 @@ class Interpolator:
             why = f"'{parent}' is {kind_of(here.value)}, it has no {key!r}"
         message = f"${{{reference}}} names nothing: {why}"
         mark = narrow(node.mark, reference)
-        self.report.add(mark, message, path, code="unknown-reference", suggestions=near)
-
-
-def narrow(mark: Mark | None, reference: str) -> Mark | None:
-    """Return the mark of one reference inside a text that stands on one line."""
-    if mark is None:
-        return None
-    lines = mark.source.lines
-    line = lines[mark.line - 1] if 0 < mark.line <= len(lines) else ""
-    at = line.find(f"${{{reference}}}", mark.column - 1)
-    if at < 0:
-        return mark
-    return Mark(mark.source, mark.line, at + 1, mark.line, at + len(reference) + 4)
+        self._report.add(mark, message, path, code="unknown-reference", suggestions=near)

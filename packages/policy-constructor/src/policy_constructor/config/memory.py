@@ -33,8 +33,12 @@ class _Converter:
             node.poisoned = True
         elif isinstance(value, Mapping | list | tuple):
             self.convert_container(value, node, path)
-        elif value is None or isinstance(value, bool | float | str):
+        elif value is None or isinstance(value, bool):
             node.value = value
+        elif isinstance(value, str):
+            node.value = str.__str__(value)  # the text alone of an enum's member
+        elif isinstance(value, float):
+            node.value = float(value)
         elif isinstance(value, int):
             node.value = int(value)
             if node.value.bit_length() > _LARGEST_BITS:

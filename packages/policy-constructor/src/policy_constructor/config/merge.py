@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from policy_constructor.config.node import Node
+from policy_constructor.config.parse import MAX_DEPTH
 from policy_constructor.config.report import CLI
 from policy_constructor.config.scalars import kind_of, show
 from policy_constructor.config.suggest import nearest
@@ -14,9 +15,32 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Key, Mark, Path
     from policy_constructor.config.report import Report
 
-__all__ = ["LeftOver", "Merger", "Pending", "is_nothing", "replace_value", "with_child"]
+__all__ = [
+    "LeftOver",
+    "Merger",
+    "Pending",
+    "TooLargeError",
+    "is_nothing",
+    "replace_value",
+    "with_child",
+]
 
+_MAX_STEPS = 200_000
 _MODES = ("replace", "append", "prepend", "keyed")
+
+
+class TooLargeError(Exception):
+    """Templates multiply what they hold beyond all measure.
+
+    Attributes:
+        node: Where it was noticed.
+        path: Its path.
+    """
+
+    def __init__(self, node: Node, path: Path) -> None:
+        super().__init__("templates that hold each other many times make too many values")
+        self.node = node
+        self.path = path
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +53,8 @@ class Pending:
 class LeftOver(NamedTuple):
     """A parameter that was written beside another `_type_` than the one that stands there now."""
 
+    owner: Path
     path: Path
-    key: str
     node: Node
     type_node: Node
 
@@ -46,13 +70,15 @@ class Merger:
     Attributes:
         has_directives: Whether `_merge_` may occur; without it whole subtrees are taken over as
             they are.
-        left_over: Parameters to report unless a later layer settles them, by path and key.
+        left_over: Parameters to report unless a later layer settles them, by path.
     """
 
     def __init__(self, report: Report, *, has_directives: bool) -> None:
         self.report = report
         self.has_directives = has_directives
-        self.left_over: dict[tuple[Path, str], LeftOver] = {}
+        self.settled: set[Node] = set()
+        self.steps = 0
+        self.left_over: dict[Path, LeftOver] = {}
 
     def merge(self, base: Node | None, top: Node, path: Path, *, pending: bool = False) -> Node:
         """Return `top` laid over `base`.
@@ -87,8 +113,9 @@ class Merger:
     def _settle(self, node: Node, path: Path, *, pending: bool) -> Node:
         """Return a value with nothing underneath, its directives unwrapped."""
         value = node.value
-        if not self.has_directives or type(value) not in (dict, list):
+        if not self.has_directives or type(value) not in (dict, list) or node in self.settled:
             return node
+        self._count(node, path)
         pending = pending or (type(value) is dict and "_template_" in value)
         changed = False
         settled: dict[str, Node] | list[Node] = {} if type(value) is dict else []
@@ -102,24 +129,37 @@ class Merger:
         return replace_value(node, settled) if changed else node
 
     def _merge_mappings(self, base: Node, top: Node, path: Path, *, pending: bool) -> Node:
+        self._count(top, path)
         value = dict(base.value)
         pending = pending or "_template_" in value or "_template_" in top.value
         for key, child in top.value.items():
             value[key] = self.merge(value.get(key), child, (*path, key), pending=pending)
         if "_type_" in top.value:
-            self.note_left_over(base, set(top.value), path)
+            self.note_left_over(base, top, path)
         place = base if top.mark is None or top.mark.source.name == CLI else top
         replaced = [*top.replaced, *base.replaced]
         return Node(value, place.mark or top.mark, place.key_mark or top.key_mark, replaced)
 
-    def note_left_over(self, base: Node, keys: set[str], path: Path) -> None:
-        """Remember what stays of `base` when a layer with these keys changes its `_type_`."""
-        if "_type_" not in base.value:
+    def note_left_over(self, base: Node, top: Node, owner: Path, below: Path = ()) -> None:
+        """Remember what stays of `base` when a layer above it changes the `_type_`."""
+        holder = base.child(*below)
+        above = top.child(*below)
+        if holder is None or above is None or not (holder.is_mapping and above.is_mapping):
             return
-        for key, child in base.value.items():
-            if key not in keys and key != "_template_":
-                found = LeftOver(path, key, child, base.value["_type_"])
-                self.left_over.setdefault((path, key), found)
+        if "_type_" not in base.value or (below and "_type_" in above.value):
+            return
+        for key, child in holder.value.items():
+            if key in above.value:
+                self.note_left_over(base, top, owner, (*below, key))
+            elif key != "_template_":
+                path = (*owner, *below, key)
+                found = LeftOver(owner, path, child, base.value["_type_"])
+                self.left_over.setdefault(path, found)
+
+    def _count(self, node: Node, path: Path) -> None:
+        self.steps += 1
+        if self.steps > _MAX_STEPS or len(path) > 2 * MAX_DEPTH:
+            raise TooLargeError(node, path)
 
     def _apply_directive(self, base: Node | None, top: Node, path: Path) -> Node:
         mode = self._read_mode(top, path)

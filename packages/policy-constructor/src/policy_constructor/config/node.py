@@ -113,12 +113,13 @@ class Node:
         node: Node = self
         for key in path:
             value = node.value
-            if isinstance(value, dict) and key in value:
-                node = value[key]
-            elif isinstance(value, list) and isinstance(key, int) and 0 <= key < len(value):
-                node = value[key]
+            if isinstance(value, list):
+                has_child = isinstance(key, int) and 0 <= key < len(value)
             else:
+                has_child = isinstance(value, dict) and key in value
+            if not has_child:
                 return None
+            node = value[key]
         return node
 
 

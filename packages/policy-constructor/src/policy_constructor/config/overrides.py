@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Override", "apply_override", "parse_overrides"]
 
-_CONSUMED = ("defaults",)
-
 
 @dataclass(slots=True, eq=False)
 class Override:
@@ -74,32 +72,39 @@ def _parse(argument: str, line: int, source: Source, report: Report) -> Override
         written, equals, text = argument[1:], "=", ""
     else:
         written, equals, text = _split_at_equals(argument[len(prefix) :])
-    if not equals:
-        report.add(whole, f"{argument!r} has no '='; write key=value", code="override")
-        return None
     try:
-        segments = split_path(written)
+        segments = split_path(written) if equals else []
+        message = _explain_forbidden(segments)
     except ValueError as error:
-        report.add(whole, str(error), code="override")
-        return None
-    if len(segments) > MAX_DEPTH:
-        report.add(whole, f"nested deeper than {MAX_DEPTH} levels", code="override")
+        segments, message = [], str(error)
+    if message:
+        report.add(whole, message, code="override")
         return None
     offset = len(prefix) + 1
     marks = [Mark(source, line, s.start + offset, line, s.end + offset) for s in segments]
-    if segments[0].key in _CONSUMED:
-        message = "files are read before overrides are applied; `defaults` cannot be overridden"
-        report.add(marks[0], message, ("defaults",), code="override")
-        return None
+    override = Override(argument, segments, marks, None)
     if prefix == "~":
-        return Override(argument, segments, marks, None)
+        return override
     value = _read_value(text, source, report, line, len(argument) - len(text) + 1)
-    if value is None:
-        return None
-    value.key_mark = marks[-1]
-    if prefix == "+":
-        value = _append_directive(value, marks, segments, report)
-    return None if value is None else Override(argument, segments, marks, value)
+    if value is not None:
+        value.key_mark = marks[-1]
+    if value is not None and prefix == "+":
+        value = _append_directive(value, override, report)
+    override.value = value
+    return override if value is not None else None
+
+
+def _explain_forbidden(segments: list[Segment]) -> str:
+    """Return why a path cannot be overridden, or nothing."""
+    if not segments:
+        return "an override is key=value; there is no '='"
+    if segments[0].key == "defaults":
+        return "files are read before overrides are applied; `defaults` cannot be overridden"
+    if any(segment.key in {"_merge_", "_value_"} for segment in segments):
+        return "a directive is part of a value; write key={_merge_: ..., _value_: ...}"
+    if len(segments) > MAX_DEPTH:
+        return f"nested deeper than {MAX_DEPTH} levels"
+    return ""
 
 
 def _split_at_equals(text: str) -> tuple[str, str, str]:
@@ -126,13 +131,11 @@ def _read_value(text: str, source: Source, report: Report, line: int, column: in
     return node
 
 
-def _append_directive(
-    value: Node, marks: list[Mark], segments: list[Segment], report: Report
-) -> Node | None:
+def _append_directive(value: Node, override: Override, report: Report) -> Node | None:
+    marks = override.marks
     if not value.is_list:
-        path = tuple(segment.key for segment in segments)
         message = f"'+' appends a list to a list, found {kind_of(value.value)}"
-        report.add(value.mark, message, path, code="override", expected="+key=[item, ...]")
+        report.add(value.mark, message, override.path, code="override", expected="+key=[item, ...]")
         return None
     directive = {"_merge_": Node("append", marks[0]), "_value_": value}
     return Node(directive, value.mark, marks[-1])
@@ -146,13 +149,14 @@ def apply_override(root: Node, override: Override, merger: Merger, report: Repor
             return edit.delete(root, 0)
         return edit.set(root, 0, ())
     except _Refused as refused:
-        report.add(
-            override.marks[refused.position],
-            refused.message,
-            override.path,
-            code="override",
-            suggestions=refused.suggestions,
-        )
+        if not report.incomplete:
+            report.add(
+                override.marks[refused.position],
+                refused.message,
+                override.path,
+                code="override",
+                suggestions=refused.suggestions,
+            )
         return root
 
 
@@ -178,7 +182,7 @@ class _Edit:
             child, after = (None, at + 1) if step is None else (step.node, step.position)
             new = self.set(child, after, (*path, key), pending=pending)
             if key == "_type_":
-                self.merger.note_left_over(node, {"_type_"}, path)
+                self.merger.note_left_over(node, Node({"_type_": new}), path)
             return with_child(node, key, new)
         step = step_into(node, self.keys, at)
         if step is None:

@@ -9,6 +9,7 @@ import yaml
 
 from policy_constructor.config.node import Mark, Node, Source
 from policy_constructor.config.scalars import kind_of, parse_scalar
+from policy_constructor.config.syntax import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ class _Frame:
     key: str | None = None
     key_mark: Mark | None = None
     awaits_key: bool = False
+    is_flow: bool = False
     is_dropped: bool = False
     size: int = 1
     height: int = 1
@@ -123,7 +125,7 @@ class _Builder:
         frame.key, frame.key_mark = text, mark
         if event.implicit[0] and not self.is_text_key(text, mark):
             frame.is_dropped = True
-        elif event.tag is not None and event.tag != "!":
+        elif event.tag is not None:
             self.check_tag(event, Node(text, mark))
             frame.is_dropped = True
         elif text in frame.key_marks:
@@ -167,10 +169,16 @@ class _Builder:
             self.report.add(mark, "a key must be text", self.path(), code="non-text-key")
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(node, is_open=True)
-        self.stack.append(_Frame(node, event.anchor, awaits_key=type(value) is dict))
+        is_mapping = type(value) is dict
+        frame = _Frame(node, event.anchor, awaits_key=is_mapping, is_flow=event.flow_style)
+        self.stack.append(frame)
 
-    def on_container_end(self, _event: Any) -> None:
+    def on_container_end(self, event: Any) -> None:
         frame = self.stack.pop()
+        if frame.is_flow and frame.node.mark is not None:
+            end = event.end_mark
+            frame.node.mark.end_line = end.line + self.line
+            frame.node.mark.end_column = end.column + self.column
         if frame.anchor is not None:
             self.anchors[frame.anchor] = _Anchor(frame.node, frame.size, frame.height)
         self.put(frame.node, frame.size, frame.height)
@@ -226,7 +234,7 @@ class _Builder:
 
     def check_tag(self, event: Any, node: Node) -> None:
         tag = event.tag
-        if tag is None or tag == "!":
+        if tag is None:
             return
         message = f"the tag '{tag.replace('tag:yaml.org,2002:', '!!')}' is not supported"
         self.report.add(node.mark, message, self.path(), code="yaml-tag")
@@ -278,8 +286,8 @@ def _build(text: str, source: Source, report: Report, line: int, column: int) ->
     except _Stop:
         return None
     except yaml.YAMLError as error:
-        mark, message = _explain(error, text, source, line, column)
-        report.add(mark, message, code="yaml-syntax")
+        mark, message, advice = explain(error, text, source, line, column)
+        report.add(mark, message, code="yaml-syntax", expected=advice)
         return None
     if builder.root is None:
         return Node({}, Mark(source, line, column, line, column))
@@ -294,21 +302,3 @@ def _drain(get_event: Callable[[], Any], handlers: dict[type, Callable[[Any], No
             handler(event)
         elif type(event) is yaml.StreamEndEvent:
             return
-
-
-def _explain(
-    error: yaml.YAMLError, text: str, source: Source, line: int, column: int
-) -> tuple[Mark, str]:
-    """Return the place and the words of a syntax error."""
-    if isinstance(error, yaml.MarkedYAMLError):
-        spot = error.problem_mark or error.context_mark
-        words = ", ".join(part for part in (error.problem, error.context) if part)
-        row, offset = (spot.line, spot.column) if spot else (0, 0)
-        mark = Mark(source, row + line, offset + column, row + line, offset + column + 1)
-        return mark, f"not valid YAML: {words}"
-    position = getattr(error, "position", 0)
-    before = text[: position if isinstance(position, int) else 0]
-    row = before.count("\n")
-    offset = len(before) - (before.rfind("\n") + 1)
-    mark = Mark(source, row + line, offset + column, row + line, offset + column + 1)
-    return mark, f"not valid YAML: {getattr(error, 'reason', error)}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policy_constructor.config.includes import Loader
+from policy_constructor.config.includes import Loader, check_version
 from policy_constructor.config.interpolate import Interpolator
-from policy_constructor.config.merge import Merger
+from policy_constructor.config.merge import Merger, TooLargeError
 from policy_constructor.config.node import Node, Source, dotted
 from policy_constructor.config.overrides import apply_override, parse_overrides
 from policy_constructor.config.report import CLI, Report, sort_problems
@@ -52,15 +52,21 @@ def resolve_config(
     loader = Loader(report, find_recipe)
     loader.load(source, included_from)
     cli = Source(CLI)
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     edits = parse_overrides(overrides, cli, report)
     text = "".join(overrides)
     merger = Merger(report, has_directives=loader.has_merge or "_merge_" in text or "+" in text)
-    root = _merge_layers(loader.layers, merger)
-    for edit in edits:
-        root = apply_override(root, edit, merger, report)
-    root, templates = take_templates(root, report)
-    if loader.has_template or "_template_" in text:
-        root = expand_templates(root, templates, merger, report)
+    try:
+        root = _merge_layers(loader.layers, merger)
+        for edit in edits:
+            root = apply_override(root, edit, merger, report)
+        root, templates = take_templates(root, report)
+        if loader.has_template or "_template_" in text:
+            root = expand_templates(root, templates, merger, report)
+    except TooLargeError as error:
+        report.add(error.node.mark, str(error), error.path, code="too-large")
+        root = Node({}, poisoned=True)
+    check_version(root, report)
     Interpolator(root, report).run()
     _report_left_over(root, merger, report, section_keys or {})
     sources = [*loader.sources, cli] if overrides else loader.sources
@@ -82,32 +88,22 @@ def _report_left_over(
 ) -> None:
     """Report parameters that were written for a `_type_` which a later layer exchanged."""
     for found in merger.left_over.values():
-        holder = root.child(*found.path)
-        if holder is None or not holder.is_mapping or found.key not in holder.value:
+        now = root.child(*found.path)
+        new = root.child(*found.owner, "_type_")
+        if now is None or new is None or new.poisoned or not _is_same(now, found.node):
             continue
-        if not _is_same(holder.value[found.key], found.node):
-            continue
-        new = holder.value.get("_type_")
-        if new is None or new.poisoned or _means_same(new.value, found.type_node.value):
-            continue
-        if any(
-            found.key in keys and _matches(pattern, found.path)
-            for pattern, keys in section_keys.items()
-        ):
-            continue
-        _report_one(found, new, report)
+        key = str(found.path[len(found.owner)])
+        belongs = (key in section_keys[p] for p in section_keys if _matches(p, found.owner))
+        if not any(belongs) and not _means_same(new.value, found.type_node.value):
+            _report_one(found, new, report)
 
 
 def _report_one(found: LeftOver, new: Node, report: Report) -> None:
     place = found.node.key_mark or found.node.mark
     where = f" from {place.to_location()}" if place else ""
-    report.add(
-        new.mark,
-        f"{found.key!r} is left over{where}, where `_type_` was {found.type_node.value!r}; "
-        f"write `_merge_: replace` beside `_type_`, or set {found.key!r} again",
-        (*found.path, found.key),
-        code="left-over",
-    )
+    message = f"left over{where}, where `_type_` was {found.type_node.value!r}"
+    advice = "`_merge_: replace` beside `_type_`, or the parameter set again"
+    report.add(new.mark, message, found.path, code="left-over", expected=advice)
 
 
 def _is_same(now: Node, then: Node) -> bool:

@@ -76,12 +76,10 @@ class ResolvedConfig:
             notes: Further lines, before those of the history.
         """
         trail = self._trail(path)
-        node = trail[-1]
-        shown, history = path, _history(node)
-        if on == "value" and len(trail) == len(path) + 1:
-            node, shown, used = self._definition(path, trail)
-            history = (*used, *_history(node))
-        mark = _place(node, on)
+        exists = len(trail) == len(path) + 1
+        node, shown, used = self._definition(path, trail, key_itself=exists and on == "key")
+        history = (*used, *_history(node)) if exists else used
+        mark = _place(node, on if exists else "value")
         if mark is None:  # built by a reference or in Python: the nearest ancestor with a place
             marks = (_place(ancestor, "value") for ancestor in reversed(trail))
             mark = next((found for found in marks if found), None)
@@ -105,18 +103,24 @@ class ResolvedConfig:
             trail.append(child)
         return trail
 
-    def _definition(self, path: Path, trail: list[Node]) -> tuple[Node, Path, tuple[str, ...]]:
-        """Return where a value is defined: its node and path, and a note about its uses."""
-        rest: Path = ()
-        node = trail[-1]
-        for depth in range(len(path), 0, -1):
-            holder = trail[depth]
-            defined = definition_of(holder)
-            if defined is not holder or holder.uses:
-                rest = path[depth:]
-                shown = self._path_of(defined)
-                shown = path if shown is None else (*shown, *rest)
-                return definition_of(node), shown, self._users(defined, rest)
+    def _definition(
+        self, path: Path, trail: list[Node], *, key_itself: bool
+    ) -> tuple[Node, Path, tuple[str, ...]]:
+        """Return where a value is defined: its node and path, and a note about its uses.
+
+        Args:
+            path: Where it is used.
+            trail: The nodes along this path, as far as it exists.
+            key_itself: Whether the last key is meant, which stands where it is written even if
+                its value comes from elsewhere.
+        """
+        node = trail[-1] if key_itself else definition_of(trail[-1])
+        for depth in range(len(trail) - 1 - key_itself, 0, -1):
+            defined = definition_of(trail[depth])
+            if defined is not trail[depth] or defined.uses:
+                start = self._path_of(defined)
+                shown = path if start is None else (*start, *path[depth:])
+                return node, shown, self._users(defined, path[depth:])
         return node, path, _template_note(path, trail)
 
     def _path_of(self, wanted: Node) -> Path | None:

@@ -48,23 +48,35 @@ class _Expander:
         self.report = report
         self.expanded: dict[str, Node | None] = {}
         self.active: list[str] = []
+        self.level = 0
 
     def expand(self, node: Node, path: Path) -> Node:
         """Return a node with the templates in it expanded, innermost first."""
         if type(node.value) not in (dict, list):
             return node
+        if self.level >= MAX_DEPTH:
+            message = f"nested deeper than {MAX_DEPTH} levels once templates are expanded"
+            self.report.add(node.mark, message, path, code="too-deep")
+            return Node(None, node.mark, node.key_mark, poisoned=True)
+        self.level += 1
+        expanded = self.expand_children(node, path)
+        if expanded.is_mapping and "_template_" in expanded.value:
+            expanded = self.apply(expanded, path)
+        self.level -= 1
+        return expanded
+
+    def expand_children(self, node: Node, path: Path) -> Node:
+        """Return a mapping or list with its children expanded."""
         changed = False
         children = []
         for key, child in node.items():
             new = self.expand(child, (*path, key))
             changed = changed or new is not child
             children.append((key, new))
-        if changed:
-            value = dict(children) if node.is_mapping else [child for _, child in children]
-            node = replace_value(node, value)
-        if node.is_mapping and "_template_" in node.value:
-            return self.apply(node, path)
-        return node
+        if not changed:
+            return node
+        value = dict(children) if node.is_mapping else [child for _, child in children]
+        return replace_value(node, value)
 
     def apply(self, node: Node, path: Path) -> Node:
         """Return a mapping laid over the template that it names."""
@@ -72,9 +84,10 @@ class _Expander:
         top = replace_value(node, own)
         body = self.find(node.value["_template_"], (*path, "_template_"))
         merged = self.merger.merge(body, top, path)
-        if body is None:
-            return merged
-        return Node(merged.value, node.mark, node.key_mark, node.replaced, via=body)
+        if body is not None:
+            merged = Node(merged.value, node.mark, node.key_mark, node.replaced, via=body)
+        self.merger.settled.add(merged)
+        return merged
 
     def find(self, name_node: Node, path: Path) -> Node | None:
         """Return the expanded template that a node names, or None with the reason reported."""
@@ -89,10 +102,6 @@ class _Expander:
             chain = " -> ".join([*self.active[self.active.index(name) :], name])
             message = f"the templates use each other: {chain}"
             self.report.add(name_node.mark, message, path, code="template-cycle")
-            return None
-        if len(self.active) >= MAX_DEPTH:
-            message = f"more than {MAX_DEPTH} templates use one another"
-            self.report.add(name_node.mark, message, path, code="too-deep")
             return None
         if name not in self.expanded:
             self.expanded[name] = self.expand_template(name, name_node, path)
