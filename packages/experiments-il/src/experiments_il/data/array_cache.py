@@ -169,7 +169,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _map_arrays(folder: Path, files: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     """Map each file as a plain array: indexing a `memmap` object costs more than the copy."""
     return {
-        name: np.asarray(np.load(folder / file, mmap_mode="r", allow_pickle=False))
+        name: np.asarray(np.lib.format.open_memmap(folder / file, mode="r"))
         for name, file in files.items()
     }
 

@@ -100,7 +100,7 @@ class LeRobotFactory:
         from experiments_il.data.windows import frame_offsets  # noqa: PLC0415 - numpy, when used
 
         offsets = {key: tuple(range(*span)) for key, span in self._windows.items()}
-        return offsets | frame_offsets(dict(self._deltas), fps)
+        return offsets | frame_offsets(self._deltas, fps)
 
     def _split(self, total: int) -> tuple[list[int] | None, list[int]]:
         if self._val_fraction == 0:

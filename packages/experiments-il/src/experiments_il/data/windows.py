@@ -12,7 +12,7 @@ import numpy as np
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,7 +103,7 @@ class Window:
 
 
 def frame_offsets(
-    delta_timestamps: dict[str, Sequence[float]], fps: float, tolerance_s: float = 1e-4
+    delta_timestamps: Mapping[str, Sequence[float]], fps: float, tolerance_s: float = 1e-4
 ) -> dict[str, tuple[int, ...]]:
     """Return time differences in seconds as offsets in frames.
 
