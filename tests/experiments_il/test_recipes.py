@@ -1,0 +1,62 @@
+"""Recipes: found by name, valid as shipped, and built from model files that fit together."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import experiments_il.recipes
+from experiments_il.losses import L2
+from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyTrainer
+from policy_constructor import build_model
+from trainer_core.experiment import LoadedExperiment, load_experiment
+from trainer_core.normalize import Normalizer
+
+FOLDER = Path(experiments_il.recipes.__file__).parent
+RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
+MODELS = sorted(FOLDER.glob("models/*.yaml"))
+
+
+def build_components(experiment: LoadedExperiment) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            name: build_model(plan.resolved, section=plan.section)
+            for name, plan in experiment.models.items()
+        }
+    )
+
+
+def test_both_recipes_are_shipped() -> None:
+    assert RECIPES == ["il/pick_place", "il/reach"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_has_no_problem(name: str) -> None:
+    assert load_experiment(name).problems == []
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_model_file_builds_alone(path: Path) -> None:
+    model = build_model(path)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_components_make_a_policy(name: str) -> None:
+    experiment = load_experiment(name)
+    settings = {
+        key: experiment.config.trainer.component[key] for key in ("n_action_steps", "solver")
+    }
+    trainer = NaiveFlowMatchingPolicyTrainer(
+        build_components(experiment), {}, L2(), "cpu", **settings
+    )
+    chunk = trainer.policy(Normalizer({})).act({"observation.state": torch.zeros(2, 1, 39)})
+    assert chunk.shape == (2, 8, 4)
+
+
+def test_decoders_are_interchangeable() -> None:
+    decoder = "models.action_decoder.config=il/models/transformer_action_decoder"
+    experiment = load_experiment("il/pick_place", [decoder])
+    trainer = NaiveFlowMatchingPolicyTrainer(build_components(experiment), {}, L2(), "cpu")
+    assert trainer.decoder.horizon == 8
