@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy_constructor.config.node import Node
+from policy_constructor.config.references import escape
 from policy_constructor.config.resolved import definition_of
 from policy_constructor.config.scalars import format_scalar, format_text, show
 
@@ -66,37 +67,24 @@ class _Writer:
         """Write a value after `lead` (`key:` or `-`); what goes below it is indented."""
         inline = self.inline(node, _LINE - len(lead))
         if inline is not None:
-            comment = f"  # {self.comment(node)}" if self.sources else ""
-            self.lines.append(
-                f"{lead} {inline}{comment}".lstrip() if not lead else f"{lead} {inline}{comment}"
-            )
+            line = f"{lead} {inline}" if lead else inline
+            self.lines.append(f"{line}  # {_comment(node)}" if self.sources else line)
             return
-        if lead and node.is_mapping and lead.endswith("-"):
-            self.write_item(node, lead, indent)
-            return
-        if lead:
+        is_item = node.is_mapping and lead.endswith("-")
+        if lead and not is_item:
             self.lines.append(lead)
-        for key, child in node.items():
-            name = (
-                f"{indent}{format_text(str(key), escape=False)}:"
-                if node.is_mapping
-                else f"{indent}-"
-            )
-            self.write(child, name, indent + "  ")
-
-    def write_item(self, node: Node, lead: str, indent: str) -> None:
-        """Write a mapping in a list, its first key on the line of the dash."""
         for position, (key, child) in enumerate(node.items()):
-            start = f"{lead} " if position == 0 else indent
-            self.write(child, f"{start}{format_text(str(key), escape=False)}:", indent + "  ")
+            start = f"{lead} " if is_item and position == 0 else indent
+            name = f"{format_text(str(key))}:" if node.is_mapping else "-"
+            self.write(child, start + name, indent + "  ")
 
     def inline(self, node: Node, width: int) -> str | None:
         """Return a value that goes on one line, None for one that needs several."""
         if self.redact_env and node.from_env and node.expression is not None:
-            return format_text(node.expression, escape=False)
+            return format_text(node.expression)
         value = node.value
         if isinstance(value, str):
-            return format_text(value)
+            return format_text(escape(value))
         if not isinstance(value, (dict, list)):
             return format_scalar(value)
         if not value:
@@ -116,6 +104,6 @@ class _Writer:
         text = f"[{', '.join(written)}]"
         return text if len(text) <= width else None
 
-    @staticmethod
-    def comment(node: Node) -> str:
-        return describe_source(node).replace("\n", " ")
+
+def _comment(node: Node) -> str:
+    return "".join(c if c.isprintable() else " " for c in describe_source(node))

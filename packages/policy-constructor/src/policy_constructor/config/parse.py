@@ -66,7 +66,6 @@ class _Builder:
         self.column = column
         self.stack: list[_Frame] = []
         self.anchors: dict[str, _Anchor] = {}
-        self.size = 0
         self.root: Node | None = None
         self.documents = 0
         self.handlers: dict[type, Callable[[Any], None]] = {
@@ -113,7 +112,8 @@ class _Builder:
             try:
                 node.value = parse_scalar(text)
             except ValueError:
-                self.report.poison(node, "the integer has too many digits", code="yaml-scalar")
+                message = "the integer has too many digits"
+                self.report.poison(node, message, self.path(), code="yaml-scalar")
         self.check_tag(event, node)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(node, 1 + (len(text) >> 10))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 from policy_constructor.config.node import Mark
 
-__all__ = ["Reference", "narrow", "split_text"]
+__all__ = ["Reference", "escape", "narrow", "split_text"]
+
+_DOLLARS_BEFORE_BRACE = re.compile(r"(?<!\$)(?=\$+\{)")
 
 
 class Reference(str):
     """What stands between `${` and `}`."""
 
     __slots__ = ()
+
+
+def escape(text: str) -> str:
+    """Return text that is read as `text`, with nothing in it taken for a reference."""
+    return _DOLLARS_BEFORE_BRACE.sub("$", text) if "${" in text else text
 
 
 def split_text(text: str) -> list[str]:

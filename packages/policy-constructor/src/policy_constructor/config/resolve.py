@@ -9,6 +9,7 @@ from policy_constructor.config.interpolate import Interpolator
 from policy_constructor.config.merge import Merger, TooLargeError
 from policy_constructor.config.node import Node, Source, dotted
 from policy_constructor.config.overrides import apply_override, parse_overrides
+from policy_constructor.config.references import escape
 from policy_constructor.config.report import CLI, Report, sort_problems
 from policy_constructor.config.resolved import ResolvedConfig
 from policy_constructor.config.templates import expand_templates, take_templates
@@ -31,6 +32,7 @@ def resolve_config(
     find_recipe: Callable[[str], FilePath | None] | None = None,
     included_from: Mark | None = None,
     strict: bool = True,
+    extra_layer: Node | None = None,
     section_keys: Mapping[str, Collection[str]] | None = None,
 ) -> ResolvedConfig:
     """Resolve a configuration: includes, merges, overrides, templates and references.
@@ -42,6 +44,8 @@ def resolve_config(
         included_from: Where the file was named, if in another one.
         strict: Raise when anything is wrong; else return what there is, with `problems` filled in
             and the values that failed poisoned.
+        extra_layer: Nodes of another resolved configuration to lay over the files and under the
+            overrides; they keep their places.
         section_keys: By dotted section (`trainer`, `models.*`), the keys that belong to the
             section whatever its `_type_` is; they are not left over when the type changes.
 
@@ -57,7 +61,8 @@ def resolve_config(
     text = "".join(overrides)
     merger = Merger(report, has_directives=loader.has_merge or "_merge_" in text or "+" in text)
     try:
-        root = _merge_layers(loader.layers, merger)
+        layers = loader.layers if extra_layer is None else [*loader.layers, _adopt(extra_layer)]
+        root = _merge_layers(layers, merger)
         for edit in edits:
             root = apply_override(root, edit, merger, report)
         root, templates = take_templates(root, report)
@@ -74,6 +79,18 @@ def resolve_config(
     if strict and problems:
         raise ConfigError(problems)
     return ResolvedConfig(root, problems, sources, report.incomplete)
+
+
+def _adopt(node: Node) -> Node:
+    """Return a copy of resolved nodes in which no text is read as a reference again."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: _adopt(child) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [_adopt(child) for child in value]
+    elif isinstance(value, str):
+        value = escape(value)
+    return Node(value, node.mark, node.key_mark, poisoned=node.poisoned, from_env=node.from_env)
 
 
 def _merge_layers(layers: list[Node], merger: Merger) -> Node:
@@ -96,6 +113,7 @@ def _report_left_over(
         belongs = (key in section_keys[p] for p in section_keys if _matches(p, found.owner))
         if not any(belongs) and not _means_same(new.value, found.type_node.value):
             _report_one(found, new, report)
+            now.poisoned = True
 
 
 def _report_one(found: LeftOver, new: Node, report: Report) -> None:

@@ -27,7 +27,6 @@ _UNPRINTABLE = re.compile(
     '[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]|[\U0001fffe\U0001ffff]'
 )
 _SHORT = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
-_REFERENCE = re.compile(r"(?=\$+\{)(?<!\$)")
 _SHOWN = 40
 
 
@@ -62,15 +61,8 @@ def format_scalar(value: Scalar) -> str:
     return str(value)
 
 
-def format_text(text: str, *, escape: bool = True) -> str:
-    """Return text as a YAML scalar that reads back equal, quoted only where it must be.
-
-    Args:
-        text: What to write.
-        escape: Write `${` as `$${`, so that it is not read as a reference.
-    """
-    if escape and "${" in text:
-        text = _REFERENCE.sub("$", text)
+def format_text(text: str) -> str:
+    """Return text as a YAML scalar that reads back equal, quoted only where it must be."""
     if _PLAIN.fullmatch(text) and isinstance(parse_scalar(text), str):
         return text
     return f'"{_UNPRINTABLE.sub(_escaped, text)}"'
