@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trainer_core.plugins import Plugins
 
-__all__ = ["instantiate", "load_component"]
+__all__ = ["call_checked", "instantiate", "load_component"]
 
 
 def instantiate(
@@ -39,7 +39,7 @@ def instantiate(
             signature, or it refuses a value.
     """
     if not isinstance(spec, Mapping):
-        return _call(spec, getattr(spec, "__name__", repr(spec)), (), supplied)
+        return call_checked(spec, getattr(spec, "__name__", repr(spec)), **supplied)
     name = spec.get("_type_")
     if not isinstance(name, str):
         keys = ", ".join(map(str, spec)) or "nothing"
@@ -53,7 +53,7 @@ def instantiate(
         raise ConfigError(Problem(message, path=taken[0], code="supplied-key"))
     positional = [_build_nested(value, plugins) for value in spec.get("_args_") or ()]
     named = {key: _build_nested(value, plugins) for key, value in arguments.items()}
-    return _call(target, name, positional, {**named, **supplied})
+    return call_checked(target, name, *positional, **{**named, **supplied})
 
 
 def load_component(name: str, plugins: Plugins, *, kind: str | Sequence[str] | None = None) -> Any:
@@ -64,11 +64,39 @@ def load_component(name: str, plugins: Plugins, *, kind: str | Sequence[str] | N
     """
     kinds = (kind,) if isinstance(kind, str) else tuple(kind or ())
     try:
-        ref = plugins.find(name, kinds)
-        return plugins.registries[ref.kind].load(ref.key)
+        return plugins.load(plugins.find(name, kinds))
     except RegistryError as exc:
         problem = Problem(exc.message, code="component", suggestions=exc.suggestions)
         raise ConfigError(problem) from exc
+
+
+def call_checked(target: Callable[..., Any], owner: str, /, *args: Any, **kwargs: Any) -> Any:
+    """Call something with arguments that are checked against its signature first.
+
+    Args:
+        target: A class or function.
+        owner: What messages call it.
+        *args: Positional arguments.
+        **kwargs: Named arguments.
+
+    Raises:
+        ConfigError: An argument is unknown or missing, or the callee refuses a value.
+    """
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # written in C without a signature: the call itself checks
+        signature = None
+    if signature is not None:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise ConfigError(_misfit(signature, owner, args, kwargs, exc)) from exc
+    try:
+        return target(*args, **kwargs)
+    except ConfigError:
+        raise
+    except ValueError as exc:  # a value that the component itself refuses
+        raise ConfigError(Problem(f"{owner}: {exc}", code="refused-value")) from exc
 
 
 _SPEC_KEYS = frozenset({"_type_", "_args_", "_kwargs_"})
@@ -82,26 +110,6 @@ def _build_nested(value: Any, plugins: Plugins) -> Any:
     if isinstance(value, list | tuple):
         return [_build_nested(child, plugins) for child in value]
     return value
-
-
-def _call(
-    target: Callable[..., Any], owner: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Any:
-    try:
-        signature = inspect.signature(target)
-    except ValueError:  # written in C without a signature: the call itself checks
-        signature = None
-    if signature is not None:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as exc:
-            raise ConfigError(_misfit(signature, owner, args, kwargs, exc)) from exc
-    try:
-        return target(*args, **kwargs)
-    except ValueError as exc:  # a value that the component itself refuses
-        if isinstance(exc, ConfigError):
-            raise
-        raise ConfigError(Problem(f"{owner}: {exc}", code="refused-value")) from exc
 
 
 def _misfit(

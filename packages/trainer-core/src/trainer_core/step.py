@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer_core.protocols import StepContext
-from trainer_core.random import KeyedRandom
+from trainer_core.random import KeyedRandom, derive_seed
 from trainer_core.ranks import LocalRanks
 from trainer_core.seeding import make_step_seeder
 from trainer_core.tree import batch_size, slice_batch
@@ -123,7 +123,7 @@ class LossTrainer(ABC):
         parameters = self._parameters
         for parameter in parameters:
             parameter.grad = None
-        context = self._make_context(data, iterations, epoch)
+        context = self.make_context(data, step=iterations, epoch=epoch)
         if self.options.grad_accum_steps == 1:
             metrics = self._backward(data, context, None)
         else:
@@ -150,19 +150,29 @@ class LossTrainer(ABC):
         """
         raise NotImplementedError
 
-    def _make_context(self, data: Batch, iterations: int, epoch: int) -> StepContext:
+    def make_context(
+        self, data: Batch, *, step: int, epoch: int, training: bool = True
+    ) -> StepContext:
+        """Return what a loss may know about a step, for this rank's part of its batch.
+
+        While validating, `step` is the number of the batch: its noise is the same each time.
+        """
         options = self.options
         count = batch_size(data)
-        rank, world_size = options.ranks.rank, options.ranks.world_size
-        random = KeyedRandom(
-            options.seed,
-            iterations,
-            total=options.global_batch or count * world_size,
-            start=rank * count,
-            count=count,
-            device=self.device,
-        )
-        return StepContext(iterations, options.total_steps, epoch, random)
+        if training:
+            rank, world_size = options.ranks.rank, options.ranks.world_size
+            random = KeyedRandom(
+                options.seed,
+                step,
+                total=options.global_batch or count * world_size,
+                start=rank * count,
+                count=count,
+                device=self.device,
+            )
+        else:
+            seed = derive_seed(options.seed, "validation")
+            random = KeyedRandom(seed, step, total=count, device=self.device)
+        return StepContext(step, options.total_steps, epoch, random, training)
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = _AUTOCAST_DTYPES.get(self.options.precision)

@@ -1,0 +1,161 @@
+"""The names of a checkpoint's files, its manifest, and how one is verified.
+
+<out_dir>/checkpoints/
+  step-000000120/               immutable once it has this name
+    MANIFEST.json               size and sha256 of every other file; written last
+    model.<name>.safetensors    one per component, unwrapped names; ema.<name> likewise
+    optim.<name>.safetensors    tensors of an optimizer; its numbers are in state.json
+    state.json                  step, samples, schedules, ...; no loader or generator state
+    norm_stats.json  config.resolved.yaml  plugins.json  environment.json
+    plugins/<name>.json         state of callbacks and plugins, with .safetensors for tensors
+  .tmp-step-000000120-<host>-<pid>-<id>/   in flight
+  quarantine/                   what failed verification; never deleted
+  LATEST                        a hint; the truth is the newest folder that verifies
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = [
+    "FORMAT_VERSION",
+    "LATEST",
+    "MANIFEST",
+    "QUARANTINE",
+    "STATE",
+    "list_steps",
+    "read_manifest",
+    "seal_manifest",
+    "step_name",
+    "verify_files",
+]
+
+FORMAT_VERSION = 1
+MANIFEST = "MANIFEST.json"
+STATE = "state.json"
+LATEST = "LATEST"
+QUARANTINE = "quarantine"
+TEMPORARY_PREFIX = ".tmp-"
+
+_STEP_FOLDER = re.compile(r"step-(\d{9,})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
+_MANIFEST_BYTES = 16 * 1024 * 1024
+
+
+def step_name(step: int) -> str:
+    """Return the name of a step's folder: `step-000000120`."""
+    return f"step-{step:09d}"
+
+
+def list_steps(root: Path) -> list[tuple[int, Path]]:
+    """Return (step, folder) of everything named like a checkpoint, newest first."""
+    if not root.is_dir():
+        return []
+    found = [
+        (int(match[1]), entry)
+        for entry in root.iterdir()
+        if (match := _STEP_FOLDER.fullmatch(entry.name))
+    ]
+    return sorted(found, reverse=True)
+
+
+def seal_manifest(fields: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Return the manifest's text, which ends with a hash of itself."""
+    content = {"format_version": FORMAT_VERSION, **fields, "files": dict(sorted(files.items()))}
+    content["manifest_sha256"] = _content_hash(content)
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's manifest after checking the manifest itself.
+
+    Raises:
+        CheckpointError: It is missing, unreadable, changed, or of a newer format.
+    """
+    path = folder / MANIFEST
+    data = _read_small_file(path)
+    try:
+        content = json.loads(data)
+    except ValueError as exc:
+        msg = f"{path} is not JSON"
+        raise CheckpointError(msg) from exc
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        msg = f"{path} is not a manifest"
+        raise CheckpointError(msg)
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        msg = f"{path} has format {version!r}; this version of trainer-core reads {FORMAT_VERSION}"
+        raise CheckpointError(msg)
+    if content.pop("manifest_sha256", None) != _content_hash(content):
+        msg = f"{path} was changed after it was written"
+        raise CheckpointError(msg)
+    return content
+
+
+def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: A file is missing, a link, of another size or content, or has a name
+            that leaves the folder; the message names it.
+    """
+    for name, entry in manifest["files"].items():
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or ".." in name:
+            msg = f"{folder} lists a file with the unsafe name {name!r}"
+            raise CheckpointError(msg)
+        path = folder / name
+        for part in [folder, *(folder / p for p in reversed(path.relative_to(folder).parents))]:
+            _require(part, stat.S_ISDIR, "folder")
+        _require(path, stat.S_ISREG, "file")
+        size, wanted = path.stat().st_size, entry.get("bytes")
+        if size != wanted:
+            msg = f"{path} has {size} bytes, its manifest says {wanted}"
+            raise CheckpointError(msg)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry.get("sha256"):
+            msg = f"{path} is corrupt: its sha256 is not the one in its manifest"
+            raise CheckpointError(msg)
+
+
+def _read_small_file(path: Path) -> bytes:
+    _require(path.parent, stat.S_ISDIR, "folder")
+    _require(path, stat.S_ISREG, "file")
+    if path.stat().st_size > _MANIFEST_BYTES:
+        msg = f"{path} is larger than any manifest"
+        raise CheckpointError(msg)
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        msg = f"{path} cannot be read: {exc.strerror}"
+        raise CheckpointError(msg) from exc
+
+
+def _require(path: Path, is_kind: Any, kind: str) -> None:
+    """Refuse what is missing or a symbolic link; a checkpoint has none."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError as exc:
+        msg = f"{path} is missing"
+        raise CheckpointError(msg) from exc
+    if stat.S_ISLNK(mode):
+        msg = f"{path} is a symbolic link, which a checkpoint must not have"
+        raise CheckpointError(msg)
+    if not is_kind(mode):
+        msg = f"{path} is not a {kind}"
+        raise CheckpointError(msg)
+
+
+def _content_hash(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

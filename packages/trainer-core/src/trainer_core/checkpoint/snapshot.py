@@ -1,0 +1,267 @@
+"""A run's state -> a snapshot that can be written later; and a checkpoint -> the run's state."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.checkpoint.layout import STATE
+from trainer_core.checkpoint.packing import pack, unpack
+from trainer_core.checkpoint.writer import Snapshot
+from trainer_core.errors import CheckpointError
+from trainer_core.seeding import get_host_rng_state, set_host_rng_state
+from trainer_core.weights import describe_mismatch, load_state_strictly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor, nn
+
+    from trainer_core.checkpoint.reader import Checkpoint
+    from trainer_core.state import RunState
+
+__all__ = [
+    "load_payload",
+    "restore_counters",
+    "restore_training",
+    "store_module",
+    "take_snapshot",
+    "tensor_copies",
+]
+
+_PLUGINS = "plugins/"
+
+
+def take_snapshot(
+    state: RunState, payload: Mapping[str, Any], texts: Mapping[str, str], loop: Mapping[str, Any]
+) -> Snapshot:
+    """Copy everything that going on from here needs.
+
+    Args:
+        state: The run, between two steps.
+        payload: State of callbacks and plugins by their names.
+        texts: Further files by name: the resolved configuration and the like.
+        loop: The loop's own counters, as JSON data.
+
+    Raises:
+        CheckpointError: Some state is neither numbers, text nor tensors.
+    """
+    experiment = state.experiment
+    snapshot = Snapshot(step=state.step, texts=dict(texts))
+    document: dict[str, Any] = {
+        "step": state.step,
+        "samples": state.samples,
+        "epoch": state.epoch,
+        "seed": experiment.seed,
+        "global_batch": experiment.global_batch,
+        "metrics": state.metrics,
+        "evaluation": state.evaluation,
+        "loop": dict(loop),
+        "host_rng": get_host_rng_state(),
+        "aliases": {},
+    }
+    for name, module in experiment.models.items():
+        tensors, document["aliases"][name] = store_module(module)
+        snapshot.tensors[f"model.{name}.safetensors"] = tensors
+    names = _parameter_names(experiment.models)
+    document["optimizers"] = {}
+    for name, optimizer in experiment.optimizers.items():
+        data, tensors = pack(_name_parameters(optimizer, names), f"optimizer {name}")
+        document["optimizers"][name] = data
+        snapshot.tensors[f"optim.{name}.safetensors"] = tensor_copies(tensors)
+    schedules = {name: handle.scheduler.state_dict() for name, handle in state.schedules.items()}
+    document["schedules"], tensors = pack(schedules, "scheduler")
+    if tensors:
+        snapshot.tensors["schedules.safetensors"] = tensor_copies(tensors)
+    for name, tree in payload.items():
+        data, tensors = pack(tree, name)
+        snapshot.texts[f"{_PLUGINS}{name}.json"] = json.dumps(data)
+        if tensors:
+            snapshot.tensors[f"{_PLUGINS}{name}.safetensors"] = tensor_copies(tensors)
+    snapshot.texts[STATE] = json.dumps(document, indent=1) + "\n"
+    snapshot.texts["norm_stats.json"] = json.dumps(state.normalizer.to_json(), indent=1) + "\n"
+    snapshot.manifest = {
+        "world_size": state.ranks.world_size,
+        "global_batch": experiment.global_batch,
+    }
+    return snapshot
+
+
+def restore_training(state: RunState, checkpoint: Checkpoint) -> None:
+    """Put weights, optimizers, schedules and the global generators where they were.
+
+    Raises:
+        CheckpointError: The checkpoint is of another model or optimizer; the message lists the
+            components, keys and shapes that differ.
+    """
+    experiment = state.experiment
+    document = checkpoint.read_json(STATE)
+    _check_components(experiment.models, checkpoint)
+    restored = {name: _stored_state(checkpoint, document, name) for name in experiment.models}
+    for name, module in experiment.models.items():  # all are compared before any is changed
+        _require_fit(name, module, restored[name], checkpoint)
+    for name, module in experiment.models.items():
+        load_state_strictly(module, restored[name], component=name, origin=str(checkpoint.path))
+    names = _parameter_names(experiment.models)
+    for name, optimizer in experiment.optimizers.items():
+        data = document["optimizers"].get(name)
+        if data is None:
+            have = ", ".join(document["optimizers"]) or "none"
+            msg = f"the checkpoint {checkpoint.path} has no optimizer {name!r}; it has {have}"
+            raise CheckpointError(msg)
+        tensors = checkpoint.read_tensors(f"optim.{name}.safetensors")
+        _load_optimizer(name, optimizer, unpack(data, tensors), names, checkpoint)
+    has_tensors = checkpoint.has("schedules.safetensors")
+    tensors = checkpoint.read_tensors("schedules.safetensors") if has_tensors else {}
+    schedules = unpack(document["schedules"], tensors)
+    for name, handle in state.schedules.items():
+        if name not in schedules:
+            msg = f"the checkpoint {checkpoint.path} has no schedule for the optimizer {name!r}"
+            raise CheckpointError(msg)
+        handle.scheduler.load_state_dict(schedules[name])
+
+
+def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Put the counters and the generators where they were; return the loop's own counters."""
+    document = checkpoint.read_json(STATE)
+    state.step = int(document["step"])
+    state.samples = int(document["samples"])
+    state.metrics = dict(document["metrics"])
+    state.evaluation = dict(document["evaluation"])
+    set_host_rng_state(document["host_rng"])
+    return dict(document["loop"])
+
+
+def load_payload(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the state of callbacks and plugins by their names."""
+    payload = {}
+    for file in checkpoint.names(_PLUGINS):
+        if file.endswith(".json"):
+            stem = file.removesuffix(".json")
+            tensors_file = f"{stem}.safetensors"
+            tensors = checkpoint.read_tensors(tensors_file) if checkpoint.has(tensors_file) else {}
+            payload[stem.removeprefix(_PLUGINS)] = unpack(checkpoint.read_json(file), tensors)
+    return payload
+
+
+def tensor_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous copies on the CPU, which later training does not change."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
+
+
+def store_module(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return copies of a module's tensors, and which names share the tensor of another name."""
+    kept: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first_name: dict[tuple[Any, ...], str] = {}
+    for name, tensor in module.state_dict().items():
+        identity = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tuple(tensor.shape),
+            tensor.stride(),
+            tensor.dtype,
+        )
+        if tensor.numel() and identity in first_name:
+            aliases[name] = first_name[identity]
+        else:
+            first_name[identity] = name
+            kept[name] = tensor
+    return tensor_copies(kept), aliases
+
+
+def _check_components(models: nn.ModuleDict, checkpoint: Checkpoint) -> None:
+    stored = {
+        name.removeprefix("model.").removesuffix(".safetensors")
+        for name in checkpoint.names("model.")
+    }
+    missing, surplus = sorted(set(models) - stored), sorted(stored - set(models))
+    if missing or surplus:
+        parts = [f"it has no component {name!r}" for name in missing]
+        parts += [f"its component {name!r} is not in the model" for name in surplus]
+        msg = f"the checkpoint {checkpoint.path} is of another model: {'; '.join(parts)}{_CURE}"
+        raise CheckpointError(msg)
+
+
+def _stored_state(
+    checkpoint: Checkpoint, document: Mapping[str, Any], name: str
+) -> dict[str, Tensor]:
+    tensors = checkpoint.read_tensors(f"model.{name}.safetensors")
+    for alias, canonical in document["aliases"].get(name, {}).items():
+        if canonical in tensors:
+            tensors[alias] = tensors[canonical]
+    return tensors
+
+
+def _require_fit(
+    name: str, module: nn.Module, state: Mapping[str, Tensor], checkpoint: Checkpoint
+) -> None:
+    differences = describe_mismatch(module.state_dict(), state)
+    if differences:
+        lines = "".join(f"\n  {line}" for line in differences)
+        msg = (
+            f"the checkpoint {checkpoint.path} is of another model; "
+            f"component {name!r} differs:{lines}{_CURE}"
+        )
+        raise CheckpointError(msg)
+
+
+_CURE = "\n  give the new model its own run.out_dir, or start over with --resume none"
+
+
+def _parameter_names(models: nn.ModuleDict) -> dict[int, str]:
+    return {
+        id(parameter): f"{component}/{name}"
+        for component, module in models.items()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def _ordered_names(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> list[str]:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return [names.get(id(p), f"parameter/{i}") for i, p in enumerate(parameters)]
+
+
+def _name_parameters(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return an optimizer's state with the parameters' names in place of their numbers."""
+    ordered = _ordered_names(optimizer, names)
+    content = optimizer.state_dict()
+    return {
+        "state": {ordered[number]: values for number, values in content["state"].items()},
+        "param_groups": [
+            {**group, "params": [ordered[number] for number in group["params"]]}
+            for group in content["param_groups"]
+        ],
+    }
+
+
+def _load_optimizer(
+    name: str,
+    optimizer: torch.optim.Optimizer,
+    content: Mapping[str, Any],
+    names: Mapping[int, str],
+    checkpoint: Checkpoint,
+) -> None:
+    ordered = _ordered_names(optimizer, names)
+    number = {parameter: i for i, parameter in enumerate(ordered)}
+    stored = [parameter for group in content["param_groups"] for parameter in group["params"]]
+    sizes = [len(group["params"]) for group in content["param_groups"]]
+    if stored != ordered or sizes != [len(group["params"]) for group in optimizer.param_groups]:
+        differing = sorted(set(stored) ^ set(ordered)) or ["their order or grouping"]
+        msg = (
+            f"the checkpoint {checkpoint.path} has another optimizer {name!r}: the parameters "
+            f"differ in {', '.join(differing[:5])}{_CURE}"
+        )
+        raise CheckpointError(msg)
+    optimizer.load_state_dict(
+        {
+            "state": {number[parameter]: values for parameter, values in content["state"].items()},
+            "param_groups": [
+                {**group, "params": [number[parameter] for parameter in group["params"]]}
+                for group in content["param_groups"]
+            ],
+        }
+    )

@@ -1,0 +1,180 @@
+"""Snapshot -> a checkpoint folder, in an order that no crash can break.
+
+Each file is written and flushed inside a temporary folder, then the folder, then the manifest;
+one rename gives it its final name. Only after that `LATEST` moves and old checkpoints may go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+
+from trainer_core.checkpoint.layout import (
+    LATEST,
+    MANIFEST,
+    TEMPORARY_PREFIX,
+    list_steps,
+    seal_manifest,
+    step_name,
+)
+from trainer_core.storage import (
+    make_folder,
+    storage_errors,
+    sync_folder,
+    write_atomically,
+    write_new_file,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+__all__ = ["Snapshot", "abandon_checkpoint", "begin_checkpoint", "commit_checkpoint", "sweep"]
+
+_FOREIGN_LITTER_S = 24 * 3600
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All that a checkpoint holds, detached from the run: it can be written while training goes on.
+
+    Attributes:
+        step: Optimizer steps done.
+        tensors: Contiguous CPU tensors that share no memory, by file name.
+        texts: The other files, by name.
+        manifest: Further fields of the manifest.
+    """
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def begin_checkpoint(root: Path, step: int) -> Path:
+    """Make the temporary folder of a checkpoint; files put there become part of it.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    make_folder(root)
+    owner = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder = root / f"{TEMPORARY_PREFIX}{step_name(step)}-{owner}"
+    with storage_errors(folder):
+        folder.mkdir()
+    return folder
+
+
+def commit_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+    """Write a snapshot into its temporary folder and give that its final name.
+
+    Returns:
+        The checkpoint. An existing one of the same step is left as it is: it is immutable.
+
+    Raises:
+        StorageError: The disk refuses; the temporary folder is gone, other checkpoints intact.
+    """
+    root = folder.parent
+    final = root / step_name(snapshot.step)
+    try:
+        with storage_errors(final):
+            if final.exists():
+                abandon_checkpoint(folder)
+                return final
+            _write_files(folder, snapshot)
+            folder.rename(final)
+            sync_folder(root)
+    except BaseException:
+        abandon_checkpoint(folder)
+        raise
+    write_atomically(root / LATEST, f"{final.name}\n")
+    return final
+
+
+def abandon_checkpoint(folder: Path) -> None:
+    """Remove a temporary folder, as far as the disk lets us."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(root: Path) -> int:
+    """Remove the temporary folders that killed processes left; return how many.
+
+    A folder of a living process, or of another machine within a day, is left alone.
+    """
+    removed = 0
+    for entry in sorted(root.glob(f"{TEMPORARY_PREFIX}*")) if root.is_dir() else ():
+        if _is_litter(entry):
+            abandon_checkpoint(entry)
+            removed += 1
+    return removed
+
+
+def _write_files(folder: Path, snapshot: Snapshot) -> None:
+    # What hooks put here has not been flushed by anyone yet.
+    files = {
+        path.relative_to(folder).as_posix(): _flush_and_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    for name, tensors in snapshot.tensors.items():
+        data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+        files[name] = _write_part(folder, name, data)
+    for name, text in snapshot.texts.items():
+        files[name] = _write_part(folder, name, text.encode())
+    for inner in {path.parent for path in folder.rglob("*")} | {folder}:
+        sync_folder(inner)
+    parents = [name for step, name in list_steps(folder.parent) if step < snapshot.step]
+    fields = {
+        "step": snapshot.step,
+        "parent": parents[0].name if parents else None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **snapshot.manifest,
+    }
+    write_new_file(folder / MANIFEST, seal_manifest(fields, files))
+    sync_folder(folder)
+
+
+def _write_part(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    return write_new_file(path, data)
+
+
+def _flush_and_hash(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    path.unlink()
+    return write_new_file(path, data)
+
+
+def _host() -> str:
+    return "".join(c for c in socket.gethostname() if c.isalnum()) or "host"
+
+
+def _is_litter(folder: Path) -> bool:
+    parts = folder.name.rsplit("-", 3)
+    with suppress(OSError, ValueError):
+        if len(parts) == 4 and parts[1] == _host():
+            pid = int(parts[2])
+            return pid == os.getpid() or not _is_alive(pid)
+        return time.time() - folder.stat().st_mtime > _FOREIGN_LITTER_S
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,94 @@
+"""Which device, number format and threads a run uses."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from policy_constructor.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["configure_torch", "resolve_device", "resolve_precision"]
+
+
+def _plain_problem(path: tuple[str, ...], message: str) -> Problem:
+    return Problem(message, path=".".join(path))
+
+
+def resolve_device(
+    name: str,
+    *,
+    local_rank: int = 0,
+    problem: Callable[..., Problem] = _plain_problem,
+) -> torch.device:
+    """Return the device of this process.
+
+    Args:
+        name: `auto` (CUDA if there is any, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+        local_rank: Number of this process on its machine; `cuda` means that card.
+        problem: Makes a located problem from a path and a message.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = local_rank if device.index is None else device.index
+        if index >= count:
+            message = f"the device {name!r} is not there: torch sees {count} CUDA devices"
+            raise ConfigError(problem(("run", "device"), message))
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        message = "the device 'mps' is not there: torch cannot use Metal on this machine"
+        raise ConfigError(problem(("run", "device"), message))
+    return device
+
+
+def resolve_precision(
+    name: str, device: torch.device, *, problem: Callable[..., Problem] = _plain_problem
+) -> str:
+    """Return `fp32` or `bf16`, the number format of the forward pass.
+
+    Args:
+        name: `auto` means bf16 on a CUDA device that computes in it, else fp32.
+        device: Where the models are.
+        problem: Makes a located problem from a path and a message.
+
+    Raises:
+        ConfigError: `fp16`, which needs gradient scaling.
+    """
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if fast else "fp32"
+    if name == "fp16":
+        message = (
+            "fp16 needs gradient scaling, which there is not yet"
+            if device.type == "cuda"
+            else f"fp16 needs a CUDA device, this run is on {device.type!r}"
+        )
+        raise ConfigError(problem(("run", "precision"), f"{message}; use bf16 or fp32"))
+    return name
+
+
+def configure_torch(run: Any) -> None:
+    """Set the threads and the determinism that the `run:` section asks for.
+
+    Without `run.threads`, torch uses at most the processors that this process may run on.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = run.threads or min(torch.get_num_threads(), allowed or 1)
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    if run.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    if run.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(run.deterministic)

@@ -1,0 +1,157 @@
+"""Batches in the order of `sampling`, read in this process or by workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from trainer_core.seeding import seed_everything_once, seed_worker
+from trainer_core.tree import to_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trainer_core.protocols import Batch
+    from trainer_core.sampling import SampleOrder
+
+__all__ = ["BatchSource", "make_reader", "open_loader"]
+
+
+class Reader(Protocol):
+    """Reads one batch; `position` is that of its first sample in the order."""
+
+    def __call__(self, indices: NDArray[np.int64], position: int) -> Batch:
+        """Return the samples as one batch of tensors."""
+        ...
+
+
+def make_reader(dataset: Any, seed: int) -> Reader:
+    """Return a function that reads a batch of a data set.
+
+    A data set with `__getitems__(indices)` returns the batch itself. One with `__getitem__` is
+    read sample by sample and collated; as its samples may be augmented with global generators,
+    these are seeded from (seed, position) before.
+
+    Raises:
+        TypeError: The data set has neither.
+    """
+    if callable(getattr(dataset, "__getitems__", None)):
+        read_batch = dataset.__getitems__
+
+        def read_whole(indices: NDArray[np.int64], position: int) -> Batch:
+            del position
+            batch: Batch = read_batch(indices)
+            for value in batch.values():
+                if type(value) is not torch.Tensor:
+                    converted: Batch = to_tensors(batch)
+                    return converted
+            return batch
+
+        return read_whole
+    if not callable(getattr(dataset, "__getitem__", None)):
+        msg = f"the data set {type(dataset).__name__} has neither __getitems__ nor __getitem__"
+        raise TypeError(msg)
+
+    def read_samples(indices: NDArray[np.int64], position: int) -> Batch:
+        seed_everything_once(seed, "data", position)
+        batch: Batch = default_collate([dataset[index] for index in indices.tolist()])
+        return batch
+
+    return read_samples
+
+
+class BatchSource:
+    """This rank's part of each global batch, from any position on.
+
+    Args:
+        dataset: What a data set factory returned as `dataset`.
+        order: The order of its samples.
+        global_batch: Samples of a step over all ranks.
+        rank: Number of this process.
+        world_size: Number of processes; divides the global batch.
+        num_workers: Loader processes; 0: read in this one.
+        pin_memory: Whether batches go to a CUDA device.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        order: SampleOrder,
+        *,
+        global_batch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.global_batch = global_batch
+        self.local_batch = global_batch // world_size
+        self.offset = rank * self.local_batch
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+
+    def iterate(self, position: int) -> Callable[[], Batch]:
+        """Return a function that returns the next batch, beginning at a global position."""
+        if self.num_workers:
+            return iter(open_loader(self, position)).__next__
+        read = make_reader(self.dataset, self.order.seed)
+        indices, stride, length = self.order.indices, self.global_batch, self.local_batch
+        start = position + self.offset - stride
+
+        def fetch() -> Batch:
+            nonlocal start
+            start += stride
+            return read(indices(start, start + length), start)
+
+        return fetch
+
+
+def open_loader(source: BatchSource, position: int) -> DataLoader[Any]:
+    """Return torch's loader with worker processes, in the same order as without."""
+    return DataLoader(
+        _BatchDataset(source.dataset, source.order.seed),
+        sampler=_Positions(source, position),
+        batch_size=None,
+        num_workers=source.num_workers,
+        pin_memory=source.pin_memory,
+        worker_init_fn=seed_worker,
+        # A generator of its own: opening a loader must not draw from the global one.
+        generator=torch.Generator().manual_seed(source.order.seed),
+        persistent_workers=True,
+    )
+
+
+class _Positions(Sampler[Any]):
+    def __init__(self, source: BatchSource, position: int) -> None:
+        self.source = source
+        self.position = position
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        source = self.source
+        start = self.position + source.offset
+        while True:
+            yield start, source.order.indices(start, start + source.local_batch)
+            start += source.global_batch
+
+
+class _BatchDataset(Dataset[Any]):
+    """Reads whole batches in a worker, with every global generator keyed to the batch."""
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.read: Reader | None = None
+
+    def __getitem__(self, key: tuple[int, NDArray[np.int64]]) -> Batch:
+        if self.read is None:  # made in the worker: a closure does not travel to it
+            self.read = make_reader(self.dataset, self.seed)
+        position, indices = key
+        seed_everything_once(self.seed, "data", position)
+        return self.read(indices, position)

@@ -1,0 +1,71 @@
+"""One plain line per logged step."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.progress import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["StdoutLogger"]
+
+_BESIDES = ("epoch", "samples", "data_s", "step_s", "samples_per_s")
+
+
+class StdoutLogger:
+    """Writes a line per logged step to standard output.
+
+    On a terminal, where the progress bar shows the training's metrics, only validations and
+    evaluations get a line.
+
+    Args:
+        every_line: Write every line on a terminal too.
+    """
+
+    def __init__(self, every_line: bool = False) -> None:
+        self.every_line = every_line
+        self._total_steps = 0
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Say what runs where, and from which step it goes on."""
+        self._total_steps = int(run.get("total_steps", 0))
+        batch, device = run.get("global_batch", "?"), run.get("device", "?")
+        line = f"{run['name']}: {self._total_steps} steps of {batch} samples on {device}"
+        if run.get("parameters"):
+            line += f", {_short(run['parameters'])} parameters"
+        _write(f"{line} -> {run['out_dir']}")
+        if run.get("resumed_step") is not None:
+            _write(f"going on after step {run['resumed_step']}")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write the line of a step."""
+        has_result = any("/" in name and not name.startswith("lr/") for name in metrics)
+        if sys.stderr.isatty() and not self.every_line and not has_result:
+            return
+        shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name not in _BESIDES]
+        line = f"step {step}/{self._total_steps}  {'  '.join(shown)}"
+        rate, step_s = metrics.get("samples_per_s"), metrics.get("step_s")
+        if rate is not None and step_s is not None:
+            left = format_duration((self._total_steps - step) * step_s)
+            waiting = 100 * metrics.get("data_s", 0.0) / max(step_s, 1e-12)
+            line += f"  {rate:.0f} samples/s  data {waiting:.0f}%  {left} left"
+        _write(line)
+
+    def finish(self, status: str) -> None:
+        """Say how the run ended."""
+        _write(status)
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _short(count: int) -> str:
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return str(count)

@@ -1,0 +1,91 @@
+"""Files that are whole or absent, and one error for a disk that refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = [
+    "make_folder",
+    "storage_errors",
+    "sync_folder",
+    "to_json_text",
+    "write_atomically",
+    "write_new_file",
+]
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one that names the file and the reason."""
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        msg = f"cannot write {path}: {reason}"
+        raise StorageError(msg) from exc
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_new_file(path: Path, data: bytes | memoryview) -> dict[str, Any]:
+    """Write a file that is not there yet and flush it to disk; return its size and sha256."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's list of names to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one move; an equal one is left untouched.
+
+    Raises:
+        StorageError: It cannot be written; an older file is intact.
+    """
+    data = text.encode()
+    with storage_errors(path):
+        if path.is_file() and path.read_bytes() == data:
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def to_json_text(data: Any) -> str:
+    """Return indented JSON with a final newline."""
+    return json.dumps(data, indent=2) + "\n"

@@ -1,0 +1,174 @@
+"""Where a component's first weights come from, and which of them stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.spelling import nearest
+from trainer_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = [
+    "describe_mismatch",
+    "freeze_module",
+    "initialize_module",
+    "load_component_weights",
+    "load_state_strictly",
+]
+
+_WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_SHOWN = 5
+
+
+def _xavier(weight: Tensor) -> None:
+    nn.init.xavier_uniform_(weight)
+
+
+def _kaiming(weight: Tensor) -> None:
+    nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+INITIALIZERS: Mapping[str, Callable[[Tensor], None]] = {"xavier": _xavier, "kaiming": _kaiming}
+
+
+def initialize_module(module: nn.Module, name: str | bool | None) -> None:
+    """Initialise the linear and convolutional layers of a component; biases become zero.
+
+    Sub-modules that are pretrained (an attribute `pretrained` that is true) are left alone with
+    all that is in them.
+
+    Args:
+        module: The component.
+        name: `xavier`, `kaiming`; True means xavier; None, False and `none` leave the modules'
+            own initialisation.
+
+    Raises:
+        ConfigError: There is no such initialiser.
+    """
+    if name in {None, False, "none"}:
+        return
+    initializer = INITIALIZERS.get("xavier" if name is True else str(name))
+    if initializer is None:
+        known = ("none", *INITIALIZERS)
+        raise ConfigError(
+            Problem(
+                f"unknown initialiser {name!r}; known: {', '.join(known)}",
+                path="init",
+                suggestions=nearest(str(name), known),
+            )
+        )
+    _initialize(module, initializer)
+
+
+@torch.no_grad()
+def _initialize(module: nn.Module, initializer: Callable[[Tensor], None]) -> None:
+    if getattr(module, "pretrained", False) is True:
+        return
+    if isinstance(module, _WEIGHTED):
+        initializer(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for child in module.children():
+        _initialize(child, initializer)
+
+
+def freeze_module(module: nn.Module) -> None:
+    """Take a component out of training for good: no gradients, always in eval mode."""
+    module.requires_grad_(requires_grad=False)
+    module.eval()
+    for part in module.modules():
+        part.__dict__["train"] = MethodType(_stay_in_eval_mode, part)
+
+
+def _stay_in_eval_mode(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001 - as Module.train
+    return module
+
+
+def load_component_weights(module: nn.Module, name: str, source: str) -> None:
+    """Load a component's weights from a safetensors file or from one of our checkpoints.
+
+    Args:
+        module: The component.
+        name: Its name; of a checkpoint folder, the file `model.<name>.safetensors` is read.
+        source: A `.safetensors` file, a checkpoint folder, or a run folder (its newest
+            checkpoint).
+
+    Raises:
+        CheckpointError: The file is missing or unreadable, or does not fit the component.
+    """
+    path = _find_weights(Path(source).expanduser(), name)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as exc:
+        msg = f"models.{name}.weights: {path} cannot be read as safetensors: {exc}"
+        raise CheckpointError(msg) from exc
+    load_state_strictly(module, tensors, component=name, origin=str(path))
+
+
+def _find_weights(path: Path, name: str) -> Path:
+    if path.is_file():
+        return path
+    folders = [path, *sorted((path / "checkpoints").glob("step-*"), reverse=True)]
+    for folder in folders:
+        candidate = folder / f"model.{name}.safetensors"
+        if candidate.is_file():
+            return candidate
+    found = sorted(file.name for folder in folders for file in folder.glob("model.*.safetensors"))
+    there = f"; there are {', '.join(found)}" if found else ""
+    msg = f"models.{name}.weights: {path} has no model.{name}.safetensors{there}"
+    raise CheckpointError(msg)
+
+
+def load_state_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], *, component: str, origin: str
+) -> None:
+    """Load a state dict whose keys and shapes are exactly the module's.
+
+    Raises:
+        CheckpointError: They are not; the message lists the differences.
+    """
+    differences = describe_mismatch(module.state_dict(), state)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        msg = f"{origin} does not fit the component {component!r}:\n{lines}"
+        raise CheckpointError(msg)
+    module.load_state_dict(dict(state))
+
+
+def describe_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two state dicts, as lines of a diff; none if they fit."""
+    lines = [f"- {key} {_shape(wanted[key])}  is missing" for key in wanted if key not in found]
+    lines += [
+        f"+ {key} {_shape(found[key])}  is not in the model" for key in found if key not in wanted
+    ]
+    lines += [
+        f"! {key}  is {_shape(found[key])}, the model has {_shape(wanted[key])}"
+        for key in wanted
+        if key in found and _shape(wanted[key]) != _shape(found[key])
+    ]
+    if len(lines) > 2 * _SHOWN:
+        rest = len(lines) - 2 * _SHOWN
+        lines = [*lines[: 2 * _SHOWN], f"... and {rest} more"]
+    return lines
+
+
+def _shape(value: Any) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else "(no tensor)"
