@@ -253,3 +253,21 @@ def test_missing_actions_list_the_batch() -> None:
         DatasetError, match=r"has no 'action' \(trainer.action_key\); it has index$"
     ):
         make_trainer().compute_losses({"index": torch.zeros(8)}, make_context(8))
+
+
+def test_missing_observation_is_named() -> None:
+    batch = make_batch()
+    del batch[STATE]
+    with pytest.raises(DatasetError) as caught:
+        make_trainer().compute_losses(batch, make_context(8))
+    assert str(caught.value) == (
+        "the batch has no observation.state; it has action, action_is_pad, index"
+    )
+
+
+def test_state_of_another_size_names_its_parameters() -> None:
+    batch = make_batch() | {STATE: torch.zeros(8, 2, 3)}
+    with pytest.raises(
+        DatasetError, match=r"n_obs_steps and state_dim of the state encoder decide$"
+    ):
+        make_trainer().compute_losses(batch, make_context(8))

@@ -112,9 +112,22 @@ class NaiveFlowMatchingPolicyTrainer(LossTrainer):
         return mask.sum()
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return the memory `(B, M, D)` of normalised observations."""
-        tokens = {key: self.models[name](observation[key]) for key, name in self.encoders.items()}
-        memory: Tensor = self.models[_INFO_EMBEDDER](tokens)
+        """Return the memory `(B, M, D)` of normalised observations.
+
+        Raises:
+            DatasetError: An observation is missing, or its shape does not fit its encoder.
+        """
+        missing = [key for key in self.encoders if key not in observation]
+        if missing:
+            message = f"the batch has no {', '.join(missing)}; it has {', '.join(observation)}"
+            raise DatasetError(message)
+        try:
+            tokens = {
+                key: self.models[name](observation[key]) for key, name in self.encoders.items()
+            }
+            memory: Tensor = self.models[_INFO_EMBEDDER](tokens)
+        except ValueError as error:  # how the blocks refuse a shape
+            raise DatasetError(str(error)) from error
         return memory
 
     def policy(self, normalizer: Normalizer) -> FlowMatchingPolicy:
