@@ -93,15 +93,14 @@ def compile_graph(
         resolved = resolve_config(source, strict=False)
     report = Reporter(resolved)
     settings = read_settings(resolved, policy, report)
-    if whole_file:
-        _check_file(resolved, report)
+    meant = _check_file(resolved, report) if whole_file else set()
     specs = SpecCompiler(blocks_registry() if blocks is None else blocks, settings, report)
     compiler = _SectionCompiler(specs, ops_registry() if ops is None else ops, report)
     node = resolved.node(*section)
     graph = None
     if node is not None:
         graph = compiler.compile(node, section, skip)
-    elif not resolved.problems:
+    elif not resolved.incomplete and section[-1] not in meant:
         report.error(section[:-1], f"{str(section[-1])!r} is missing", code="missing-key")
     if strict and (resolved.problems or report.problems):
         raise ConfigError(sort_problems([*resolved.problems, *report.problems]))
@@ -109,13 +108,15 @@ def compile_graph(
     return None if report.problems else graph
 
 
-def _check_file(resolved: ResolvedConfig, report: Reporter) -> None:
-    if isinstance(resolved.root.value, dict):
-        report.expect_keys(resolved.root.value, (), _FILE_KEYS, "a model file")
+def _check_file(resolved: ResolvedConfig, report: Reporter) -> set[str]:
+    """Check the top-level keys; return those that a misspelt one probably means."""
     settings = resolved.node("settings")
     if settings is not None and settings.value is not None:
         found = report.expect_mapping(settings, ("settings",), "'settings'")
         report.expect_keys(found or {}, ("settings",), SETTINGS_KEYS, "'settings'")
+    if not isinstance(resolved.root.value, dict):
+        return set()
+    return report.expect_keys(resolved.root.value, (), _FILE_KEYS, "a model file")
 
 
 class _SectionCompiler:

@@ -63,21 +63,20 @@ def check_call(call: CallDecl, signature: CallSignature, owner: str, report: Rep
         most = len(signature.positional)
         message = f"{owner} takes {_count(most)} by position, found {len(call.args)}"
         report.error((*call.path, "args", most), message, code="call-arguments")
+    meant: set[str] = set()
     for name in call.kwargs:
+        near: tuple[str, ...] = ()
         if name in taken:
             message = f"{owner} gets {name!r} twice, by position and by name"
         elif name not in signature.named and not signature.any_keyword:
             message = f"{owner} has no argument {name!r}"
+            near = nearest(name, signature.named)
+            meant.update(near[:1])
         else:
             continue
-        report.error(
-            (*call.path, "kwargs", name),
-            message,
-            on="key",
-            code="call-arguments",
-            suggestions=() if name in taken else nearest(name, signature.named),
-        )
-    given = taken | set(call.kwargs)
+        where = (*call.path, "kwargs", name)
+        report.error(where, message, on="key", code="call-arguments", suggestions=near)
+    given = taken | meant | set(call.kwargs)
     ordered = dict.fromkeys((*signature.positional, *signature.named))
     missing = [name for name in ordered if name in signature.required and name not in given]
     if missing:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.ir import Ref
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GraphModel", "unpack"]
 
+_TAKEN = frozenset({*dir(builtins), "NoneType", "device", "fx_pytree", "pytree"})
 _META_KEY = "policy_constructor"
 _DERIVED = frozenset({"_graph", "_code", "_lineno_map", "_prologue_start"})
 
@@ -62,7 +62,7 @@ class GraphModel(fx.GraphModule):
     def __init__(
         self, ir: GraphIR, modules: Mapping[str, nn.Module], ops: Mapping[str, Callable[..., Any]]
     ) -> None:
-        super().__init__({}, fx.Graph(), type(self).__name__)
+        super().__init__({}, fx.Graph(), "GraphModel")
         for name, module in modules.items():
             self.add_module(name, module)
         self.graph = _build_graph(ir, ops)
@@ -80,7 +80,9 @@ class GraphModel(fx.GraphModule):
         The wrapper only words errors; it costs two Python calls each time.
         """
         code = super().recompile()
-        del type(self).__call__
+        cls = type(self)  # fx makes one class per instance
+        cls.__name__ = "GraphModel"
+        del cls.__call__
         return code
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphModel:
@@ -127,12 +129,10 @@ def _build_graph(ir: GraphIR, ops: Mapping[str, Callable[..., Any]]) -> fx.Graph
 def _placeholder(graph: fx.Graph, name: str, ir: GraphIR) -> fx.Node:
     """Add an input; inside forward it has a name that is no builtin and no other input."""
     hint = name
-    while hint in dir(builtins) or (hint != name and hint in ir.inputs):
+    while hint in _TAKEN or (hint != name and hint in ir.inputs):
         hint += "_value"
     node = graph.create_node("placeholder", name, name=hint)
-    if node.name != name and node.name in ir.inputs:
-        msg = f"input {name!r} cannot stand next to input {node.name!r}; rename one of them"
-        raise ConfigError(Problem(msg, ir.path, ir.location, code="name"))
+    assert node.name == hint
     return node
 
 
@@ -150,7 +150,8 @@ def _add_step(
     else:
         target = ops[step.callee]
         operation = "call_function"
-    result = graph.create_node(operation, target, args, kwargs, name=step.name)
+    name = step.out if isinstance(step.out, str) else f"{step.name}_result"
+    result = graph.create_node(operation, target, args, kwargs, name=name)
     if isinstance(step.out, str):
         values[step.out] = result
     elif isinstance(step.out, dict):

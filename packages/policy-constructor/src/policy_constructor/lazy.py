@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from policy_constructor.errors import ConfigError, Problem
 
@@ -67,8 +68,12 @@ def materialize(model: nn.Module, ir: GraphIR, sample: Any = None) -> None:
 
 
 def _materialize_on_meta(model: nn.Module, ir: GraphIR) -> None:
-    """Run a copy on the meta device and repeat on the model the sizes that its modules saw."""
-    shadow = copy.deepcopy(model).to("meta")
+    """Run a copy on the meta device and repeat on the model the sizes that its modules saw.
+
+    The memo makes the copy share nothing with the model and hold no weights.
+    """
+    memo = {id(tensor): _on_meta(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    shadow = copy.deepcopy(model, memo)
     seen: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     for name, module in lazy_modules(shadow).items():
         module.register_forward_pre_hook(_recorder(seen, name), with_kwargs=True)
@@ -78,6 +83,16 @@ def _materialize_on_meta(model: nn.Module, ir: GraphIR) -> None:
             args, kwargs = seen[name]
             lazy: Any = module  # torch has no public way to give a lazy module its sizes
             lazy._infer_parameters(module, args, kwargs)  # noqa: SLF001 - see the line above
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without storage of the same kind; one without a size stays so."""
+    if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+        kind: Any = type(tensor)  # torch does not type the constructors
+        unsized: torch.Tensor = kind(device="meta", dtype=tensor.dtype)
+        return unsized
+    moved = tensor.to("meta")
+    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
 
 
 def _is_waiting(module: Any) -> bool:

@@ -69,6 +69,7 @@ class _Linker:
         self.used_values: set[str] = set()
         self.used_modules: set[str] = set()
         self.signatures: dict[str, CallSignature | None] = {}
+        self.names_are_clear = section.complete
 
     def declare_names(self) -> None:
         """Check every name that the section gives: legal, and given once."""
@@ -101,6 +102,7 @@ class _Linker:
             problem = f"name {name!r} is taken: it is {owners[name]} already"
         if problem is not None:
             self.report.error(path, problem, on=on, code="name")
+            self.names_are_clear = False
         owners.setdefault(name, what)
 
     def link_call(self, call: CallDecl) -> StepIR:
@@ -150,6 +152,7 @@ class _Linker:
     def _link_module(self, call: CallDecl) -> None:
         self.used_modules.add(call.callee)
         if call.callee not in self.section.modules:
+            self.names_are_clear = False
             if self.section.complete or self.section.modules:
                 self.report.error(
                     (*call.path, "call"),
@@ -191,7 +194,7 @@ class _Linker:
 
     def check_use(self) -> None:
         """Refuse modules that nothing calls; warn of values and inputs that nothing uses."""
-        if not self.section.complete:
+        if not self.names_are_clear:
             return
         for name, (_, path) in self.section.modules.items():
             if name not in self.used_modules:

@@ -55,18 +55,26 @@ class Reporter:
 
     def expect_keys(
         self, mapping: Iterable[str], path: Path, known: tuple[str, ...], what: str
-    ) -> None:
-        """Record every key that is not known, with the nearest that is."""
+    ) -> set[str]:
+        """Record every key that is not known, with the nearest that is.
+
+        Returns:
+            The known keys that were probably meant, so that they are not missed as well.
+        """
+        meant: set[str] = set()
         for key in mapping:
             if key not in known:
+                suggestions = nearest(key, known)
+                meant.update(suggestions[:1])
                 self.error(
                     (*path, key),
                     f"{what} has no key {key!r}",
                     on="key",
                     code="unknown-key",
                     expected=", ".join(known),
-                    suggestions=nearest(key, known),
+                    suggestions=suggestions,
                 )
+        return meant
 
     def _wrong_type(self, node: Node, path: Path, what: str, expected: str) -> None:
         if not node.poisoned:

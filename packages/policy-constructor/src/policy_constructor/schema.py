@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from policy_constructor.calls import CallDecl, RefUse, ValueName, read_call
 from policy_constructor.config.suggest import nearest
+from policy_constructor.inputs import read_inputs
 from policy_constructor.ir import InputIR, Ref
 from policy_constructor.names import parse_reference
 
@@ -18,15 +19,11 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
     from policy_constructor.reporting import Reporter
 
-__all__ = ["DTYPES", "SectionDecl", "read_graph", "read_sequential", "section_kind"]
+__all__ = ["SectionDecl", "read_graph", "read_sequential", "section_kind"]
 
 _GRAPH_KEYS = ("inputs", "modules", "nodes", "order", "steps", "outputs", "return")
 _SEQUENTIAL_KEYS = ("inputs", "layers", "return")
 _RETURN_KINDS = ("single", "tuple", "dict")
-DTYPES = (
-    *("float32", "float64", "float16", "bfloat16"),
-    *("int64", "int32", "int16", "int8", "uint8", "bool"),
-)
 
 
 @dataclass(slots=True)
@@ -93,9 +90,9 @@ def read_sequential(node: Node, path: Path, report: Reporter) -> SectionDecl | N
     """Read `sequential`: layers called one after the other, named `layer0`, `layer1`, ..."""
     if (mapping := report.expect_mapping(node, path, "'sequential'")) is None:
         return None
-    report.expect_keys(mapping, path, _SEQUENTIAL_KEYS, "a sequential model")
+    meant = report.expect_keys(mapping, path, _SEQUENTIAL_KEYS, "a sequential model")
     section = SectionDecl(path)
-    _read_inputs(section, mapping, report)
+    section.complete &= _read_inputs(section, mapping, report)
     if "inputs" not in mapping:
         section.inputs, section.input_paths = [InputIR("x")], [path]
     if section.complete and len(section.inputs) != 1:
@@ -105,7 +102,8 @@ def read_sequential(node: Node, path: Path, report: Reporter) -> SectionDecl | N
     value = section.inputs[0].name if section.inputs else "x"
     layers = mapping.get("layers")
     if layers is None:
-        report.error(path, "a sequential model needs 'layers'", on="key", code="missing-key")
+        if "layers" not in meant:
+            report.error(path, "a sequential model needs 'layers'", on="key", code="missing-key")
         return None
     items = report.expect_list(layers, (*path, "layers"), "'layers'")
     if items is None:
@@ -115,7 +113,7 @@ def read_sequential(node: Node, path: Path, report: Reporter) -> SectionDecl | N
     for index, item in enumerate(items):
         where = (*path, "layers", index)
         section.modules[f"layer{index}"] = (item, where)
-        out = f"{value}_out" if f"h{index}" == section.inputs[0].name else f"h{index}"
+        out = f"{value}_out" if f"h{index}" == value else f"h{index}"
         section.calls.append(
             CallDecl(
                 out,
@@ -139,22 +137,36 @@ def read_graph(node: Node, path: Path, report: Reporter) -> SectionDecl | None:
     """Read `graph`: named modules, calls in order, outputs."""
     if (mapping := report.expect_mapping(node, path, "'graph'")) is None:
         return None
-    report.expect_keys(mapping, path, _GRAPH_KEYS, "a graph")
-    section = SectionDecl(path)
+    meant = report.expect_keys(mapping, path, _GRAPH_KEYS, "a graph")
+    section = SectionDecl(path, complete=not meant)
     for key in ("inputs", "outputs"):
         if key not in mapping:
-            report.error(path, f"a graph needs {key!r}", on="key", code="missing-key")
             section.complete = False
-    _read_inputs(section, mapping, report)
+            if key not in meant:
+                report.error(path, f"a graph needs {key!r}", on="key", code="missing-key")
+    section.complete &= _read_inputs(section, mapping, report)
     modules = mapping.get("modules")
     if modules is not None and modules.value is not None:
         where = (*path, "modules")
         found = report.expect_mapping(modules, where, "'modules'")
         section.complete &= found is not None
         section.modules = {name: (item, (*where, name)) for name, item in (found or {}).items()}
-    _read_calls(section, mapping, report)
+    if not meant & {"nodes", "steps"}:
+        _read_calls(section, mapping, report)
     _read_outputs(section, mapping, report)
     return section
+
+
+def _read_inputs(section: SectionDecl, mapping: dict[str, Node], report: Reporter) -> bool:
+    """Read `inputs`; return whether all of them could be read."""
+    node = mapping.get("inputs")
+    if node is None:
+        return True
+    path = (*section.path, "inputs")
+    found = read_inputs(node, path, report)
+    section.inputs = [item for item, _ in found or ()]
+    section.input_paths = [where for _, where in found or ()]
+    return found is not None and len(found) == len(list(node.items()))
 
 
 def _read_calls(section: SectionDecl, mapping: dict[str, Node], report: Reporter) -> None:
@@ -228,60 +240,6 @@ def _check_order_item(
         report.error(path, f"'order' names {name!r} twice", code="order")
     else:
         names[name] = None
-
-
-def _read_inputs(section: SectionDecl, mapping: dict[str, Node], report: Reporter) -> None:
-    """Read `inputs`: a list of names, or a mapping from name to shape."""
-    node = mapping.get("inputs")
-    path = (*section.path, "inputs")
-    if node is None:
-        return
-    if isinstance(node.value, dict):
-        for name, shape in node.value.items():
-            section.inputs.append(_read_shape(name, shape, (*path, name), report))
-            section.input_paths.append((*path, name))
-        return
-    items = report.expect_list(node, path, "'inputs'")
-    section.complete &= items is not None
-    for index, item in enumerate(items or ()):
-        if isinstance(item.value, str):
-            section.inputs.append(InputIR(item.value))
-            section.input_paths.append((*path, index))
-        else:
-            section.complete = False
-            if not item.poisoned:
-                message = f"an input is a name, found {item.value!r}"
-                report.error((*path, index), message, code="wrong-type")
-
-
-def _read_shape(name: str, node: Node, path: Path, report: Reporter) -> InputIR:
-    """Read `null`, `[null, 39]` or `{shape: [B, 16], dtype: int64}`."""
-    dtype: object = DTYPES[0]
-    shape: Node | None = node
-    if isinstance(node.value, dict):
-        report.expect_keys(node.value, path, ("shape", "dtype"), "an input")
-        shape = node.value.get("shape")
-        dtype = node.value["dtype"].value if "dtype" in node.value else dtype
-        if dtype not in DTYPES:
-            near = nearest(str(dtype), DTYPES)
-            message = f"unknown dtype {dtype!r}"
-            report.error((*path, "dtype"), message, code="wrong-type", suggestions=near)
-            return InputIR(name)
-    if shape is None or shape.value is None:
-        return InputIR(name, dtype=str(dtype))
-    sizes = [item.value for item in shape.value] if isinstance(shape.value, list) else None
-    if sizes is None or not all(_is_size(size) for size in sizes):
-        message = f"the shape of input {name!r} must be a list of sizes"
-        expected = "positive whole numbers, or null or a name for a size that varies"
-        report.error(path, message, code="wrong-type", expected=expected)
-        return InputIR(name)
-    return InputIR(name, shape=tuple(sizes), dtype=str(dtype))
-
-
-def _is_size(size: object) -> bool:
-    if isinstance(size, bool):
-        return False
-    return size is None or isinstance(size, str) or (isinstance(size, int) and size > 0)
 
 
 def _read_outputs(section: SectionDecl, mapping: dict[str, Node], report: Reporter) -> None:

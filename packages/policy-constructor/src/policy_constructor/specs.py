@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from policy_constructor.config.node import dotted
 from policy_constructor.ir import SpecIR
 from policy_constructor.registry_errors import RegistryError
 from policy_constructor.signature import check_arguments, read_signature
@@ -58,7 +59,7 @@ class SpecCompiler:
             kwargs=kwargs,
             imported="_target_" in node.value,
             prefixes=self.settings.prefixes if "_target_" in node.value else (),
-            path=".".join(str(part) for part in path),
+            path=dotted(path),
             location=node.mark.to_location() if node.mark else None,
         )
 
