@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from trainer_core.experiment import load_experiment
+from trainer_core.results import RunResult
 
 FakeWheel = Callable[..., Path]
 
@@ -34,3 +38,79 @@ def fake_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeWheel:
         return site
 
     return install
+
+
+EXPERIMENT = Path(__file__).parent / "data" / "experiment.yaml"
+
+
+@pytest.fixture
+def experiment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment file without a mistake, in the working folder; its name is exp.yaml."""
+    monkeypatch.chdir(tmp_path)
+    file = Path("exp.yaml")
+    file.write_text(EXPERIMENT.read_text())
+    return file
+
+
+Train = Callable[..., RunResult]
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """An experiment that trains in a blink: dropout, clipping, a schedule, a short epoch."""
+    return {
+        "schema_version": 1,
+        "run": {"name": "tiny", "out_dir": "unset", "device": "cpu"},
+        "model": {
+            "sequential": {
+                "layers": [
+                    {"_type_": "nn.Linear", "in_features": 3, "out_features": 8},
+                    {"_type_": "nn.Dropout", "p": 0.3},
+                    {"_type_": "nn.Linear", "in_features": 8, "out_features": 2},
+                ]
+            }
+        },
+        "data": {
+            "_type_": "random_regression",
+            "x_shape": [3],
+            "y_shape": [2],
+            "size": 22,
+            "batch_size": 4,
+        },
+        "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["y"]}},
+        "loss": {"_type_": "torch", "fn": {"_type_": "nn.MSELoss"}},
+        "optimizer": {"_type_": "torch", "type": "AdamW", "kwargs": {"lr": 0.01}},
+        "scheduler": {"_type_": "torch", "type": "CosineAnnealingLR", "kwargs": {"T_max": 13}},
+        "trainer": {
+            "_type_": "default",
+            "max_steps": 13,
+            "log_every_n_steps": 3,
+            "grad_clip_norm": 1.0,
+        },
+        "loggers": [{"_type_": "jsonl"}],
+    }
+
+
+@pytest.fixture
+def train(tiny: dict[str, Any], tmp_path: Path) -> Train:
+    """Train the tiny experiment in `tmp_path / out`, with changes and extra sections."""
+
+    def run(
+        *changes: str,
+        out: str = "run",
+        resume: str | int = "auto",
+        spy: Any = None,
+        **sections: Any,
+    ) -> RunResult:
+        from trainer_core.build import build_experiment
+        from trainer_core.loop import fit
+        from trainer_core.ranks import LocalRanks
+
+        config = tiny | sections
+        config["run"] = config["run"] | {"out_dir": str(tmp_path / out)}
+        experiment = build_experiment(load_experiment(config, changes), LocalRanks())
+        if spy is not None:
+            spy(experiment)
+        return fit(experiment, tmp_path / out, resume=resume)
+
+    return run

@@ -174,7 +174,8 @@ def test_component_without_the_protocol_is_refused(fake_wheel: Callable[..., Pat
 
 def test_hook_may_register_what_no_entry_point_names(fake_wheel: Callable[..., Path]) -> None:
     hook = (
-        "from trainer_core import hookimpl\n\n@hookimpl\ndef trainer_register_components(registrar):\n"
+        "from trainer_core import hookimpl\n\n@hookimpl\n"
+        "def trainer_register_components(registrar):\n"
         "    registrar.add('loss', 'late', 'acme_late_loss:Late')\n"
     )
     fake_wheel("acme-late", {"trainer_core.hooks": {"late": "acme_late"}}, {"acme_late.py": hook})

@@ -27,7 +27,7 @@ _MODULES = {
     "MissingPackageError": "trainer_core.errors",
     "OptimizerFactory": "trainer_core.protocols",
     "Registry": "policy_constructor.registry",
-    "RunResult": "trainer_core.loop",
+    "RunResult": "trainer_core.results",
     "Runner": "trainer_core.protocols",
     "SchedulerFactory": "trainer_core.protocols",
     "StepContext": "trainer_core.protocols",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment import load_experiment
     from trainer_core.hookspecs import hookimpl
     from trainer_core.instantiate import instantiate
-    from trainer_core.loop import RunResult
+    from trainer_core.results import RunResult
     from trainer_core.protocols import (
         Batch,
         DatasetFactory,

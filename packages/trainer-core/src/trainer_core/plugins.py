@@ -184,7 +184,10 @@ class Plugins:
         """
         from trainer_core.hooking import start_hooks  # noqa: PLC0415 - costs pluggy
 
-        manager, self.hook_problems = start_hooks(self.usable(self.hooks))
+        manager, problems = start_hooks(self.usable(self.hooks))
+        if problems != self.hook_problems:
+            self.hook_problems = problems
+            _warn(problems)
         return manager
 
     def records(self) -> list[PluginRecord]:
@@ -312,6 +315,13 @@ def installed_records(group: str) -> list[EntryPointRecord]:
         and not record.shadowed
         and record.dist not in disabled
     ]
+
+
+def _warn(problems: Iterable[str]) -> None:
+    import logging  # noqa: PLC0415 - listing warns of nothing
+
+    for problem in problems:
+        logging.getLogger(__name__).warning(problem)
 
 
 def _names(text: str | None) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainer_core.experiment import LoadedExperiment
-    from trainer_core.loop import RunResult
+    from trainer_core.results import RunResult
 
 __all__ = ["EXIT_CODES", "run"]
 
@@ -49,7 +49,11 @@ def run(
     changes = [*overrides, *_resume_override(resume)]
     experiment = load_experiment(config, changes, runner=runner, hooks=True)
     experiment.dry_run = dry_run
-    result: RunResult = _build_runner(experiment).run(experiment)
+    try:
+        result: RunResult = _build_runner(experiment).run(experiment)
+    except Exception as error:
+        vars(error)["run_folder"] = experiment.config.run.out_dir  # where its traceback belongs
+        raise
     return result
 
 

@@ -144,7 +144,8 @@ def _problems(
             problems.append(_unknown_key(resolved, path, near))
         elif path not in missing:
             problems.append(resolved.problem(path, wrong_value(found), code="wrong-type"))
-    return problems + [_missing_key(resolved, path) for path in missing - explained]
+    left = [path for path in by_place if path in missing and path not in explained]
+    return problems + [_missing_key(resolved, path) for path in left]
 
 
 def _place(root: Node, loc: Sequence[Key]) -> Path:

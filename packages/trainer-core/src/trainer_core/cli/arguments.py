@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["config_parser"]
+__all__ = ["config_parser", "parse_config_line"]
 
 _OVERRIDES = """\
 overrides:
@@ -16,16 +16,32 @@ overrides:
 
 
 def config_parser(command: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with CONFIG, overrides and --traceback; use `parse_intermixed_args`."""
+    """Return a parser of a command that takes CONFIG and overrides; use `parse_config_line`."""
     parser = argparse.ArgumentParser(
         prog=f"trainer {command}",
-        description=description,
+        usage=f"trainer {command} CONFIG [a.b=c ...] [options]",
+        description=f"{description} CONFIG is a file, or a recipe such as il/pick_place.",
         epilog=_OVERRIDES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "config", metavar="CONFIG", help="a file, or a recipe such as il/pick_place"
-    )
-    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="changed values")
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
     return parser
+
+
+def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse options, overrides and CONFIG in any order; sets `config` and `overrides`."""
+    options = parser.parse_intermixed_args(argv)
+    overrides = [word for word in options.words if _is_override(word)]
+    others = [word for word in options.words if not _is_override(word)]
+    if not others:
+        parser.error("CONFIG is missing: a file, or a recipe such as il/pick_place")
+    if len(others) > 1:
+        parser.error(f"{others[1]!r} is no override; write key=value")
+    options.config = others[0]
+    options.overrides = overrides
+    return options
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith(("~", "+")) or "=" in word

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from policy_constructor.errors import ConfigError, Problem, render_problem
-from trainer_core.cli.arguments import config_parser
+from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.experiment import LoadedExperiment, load_experiment
 
 __all__ = ["main"]
@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
     """Check a file; return 0 if it may be run, else 2."""
     parser = config_parser("check", "Find every mistake in an experiment file; nothing is run.")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
-    options = parser.parse_intermixed_args(argv)
+    options = parse_config_line(parser, argv)
     try:
         experiment = load_experiment(options.config, options.overrides, strict=False)
     except ConfigError as error:
@@ -47,4 +47,4 @@ def _count(errors: list[Problem], config: str) -> str:
 
 def _summary(experiment: LoadedExperiment) -> str:
     models = ", ".join(experiment.models)
-    return f"{experiment.source}: ok (models: {models}; {experiment.component_count} components)"
+    return f"{experiment.source}: ok ({models}: {experiment.component_count} components)"

@@ -120,6 +120,6 @@ def _unknown(arguments: Sequence[str], installed: Sequence[str]) -> int:
     near = get_close_matches(" ".join(arguments[:2]), known, 1) or get_close_matches(
         arguments[0], known, 1
     )
-    hint = f"; did you mean 'trainer {near[0]}'?" if near else ""
+    hint = f"; did you mean 'trainer {near[0]}'?" if near else "."
     msg = f"unknown command {arguments[0]!r}{hint} See trainer --help"
     raise UserError(msg)

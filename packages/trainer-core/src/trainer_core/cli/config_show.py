@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config import describe_source, dotted, resolve_config, to_yaml
 from policy_constructor.errors import render_problem
-from trainer_core.cli.arguments import config_parser
+from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.plugins import discover
 from trainer_core.recipes import find_config
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     parser = config_parser("config show", "Print the resolved file.")
     parser.add_argument("--sources", action="store_true", help="say where each value comes from")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
-    options = parser.parse_intermixed_args(argv)
+    options = parse_config_line(parser, argv)
     plugins = discover()
     path = find_config(options.config, plugins)
     resolved = resolve_config(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from trainer_core.cli.arguments import config_parser
+from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.run import EXIT_CODES, run
 
 if TYPE_CHECKING:
-    from trainer_core.loop import RunResult
+    from trainer_core.results import RunResult
 
 __all__ = ["main"]
 
@@ -24,7 +23,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and stop before the first step"
     )
-    options = parser.parse_intermixed_args(argv)
+    options = parse_config_line(parser, argv)
     result = run(
         options.config,
         options.overrides,
@@ -32,9 +31,23 @@ def main(argv: list[str]) -> int:
         resume=options.resume,
         dry_run=options.dry_run,
     )
-    print(_summary(result), file=sys.stderr)
+    print(_summary(result))
     return EXIT_CODES.get(result.status, 0)
 
 
 def _summary(result: RunResult) -> str:
-    return f"{result.status} after {result.step} steps; see {result.out_dir}"
+    if result.status == "checked":
+        return "everything is checked and built; nothing was trained"
+    lines = [f"{result.status} after {result.step} steps, {result.wall_s:.0f} s"]
+    rate = result.evaluation.get("success_rate")
+    if rate is not None:
+        low, high = result.evaluation.get("ci95", (rate, rate))
+        episodes = result.evaluation.get("n")
+        lines.append(
+            f"success rate {rate:.1%} of {episodes} episodes (95% interval {low:.1%} to {high:.1%})"
+        )
+    if result.status == "interrupted":
+        lines.append("the state is saved; the same command goes on")
+    report = result.out_dir / "report.html"
+    lines.append(f"see {report if report.exists() else result.out_dir}")
+    return "\n".join(lines)

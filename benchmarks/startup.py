@@ -1,0 +1,80 @@
+"""CPU time of the commands that read only, against an interpreter that does nothing.
+
+    python benchmarks/startup.py [ROUNDS]
+
+Fresh processes, interleaved so that a busy machine slows all alike; medians of user + system time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+EXPERIMENT = """\
+run: {name: startup, out_dir: runs/startup}
+model:
+  sequential:
+    inputs: [x]
+    layers:
+      - {_type_: nn.Linear, in_features: 8, out_features: 64}
+      - {_type_: nn.ReLU}
+      - {_type_: nn.Linear, in_features: 64, out_features: 1}
+data: {_type_: random_regression, x_shape: [8], y_shape: [1], batch_size: 32}
+io: {_type_: mapping, model_kwargs: {x: [x]}, targets: {y: [y]}}
+loss: {_type_: torch, fn: {_type_: nn.MSELoss}}
+optimizer: {_type_: optim_cls.AdamW, lr: 1e-3}
+scheduler: {_type_: torch, type: CosineAnnealingLR}
+trainer: {_type_: default, max_steps: 1000}
+callbacks: [{_type_: ema}, {_type_: model_checkpoint}]
+"""
+CLI = "import sys; from trainer_core.cli import main; sys.exit(main(sys.argv[1:]))"
+TARGETS = {"--help": 7.0, "plugins list": 7.0}
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """Return the CPU time of one fresh process."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        message = process.stderr.read().decode() if process.stderr else ""
+        sys.exit(f"{' '.join(command)} failed: {message}")
+    if process.stderr:
+        process.stderr.close()
+    return usage.ru_utime + usage.ru_stime
+
+
+def main(rounds: int) -> None:
+    """Measure and print a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = Path(folder) / "experiment.yaml"
+        experiment.write_text(EXPERIMENT)
+        python = [sys.executable]
+        commands = {
+            "python -c pass": [*python, "-c", "pass"],
+            "--help": [*python, "-c", CLI, "--help"],
+            "--version": [*python, "-c", CLI, "--version"],
+            "plugins list": [*python, "-c", CLI, "plugins", "list"],
+            "config show": [*python, "-c", CLI, "config", "show", str(experiment)],
+            "check": [*python, "-c", CLI, "check", str(experiment)],
+            "check il/pick_place": [*python, "-c", CLI, "check", "il/pick_place"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                times[name].append(cpu_seconds(command))
+    bare = statistics.median(times["python -c pass"])
+    print(f"{'command':<22}{'CPU ms':>8}{'x bare':>8}{'goal':>8}   (median of {rounds})")
+    for name, measured in times.items():
+        median = statistics.median(measured)
+        goal = f"<= {TARGETS[name]:g}" if name in TARGETS else ""
+        goal = "600 ms" if name.startswith("check") else goal
+        print(f"{name:<22}{median * 1e3:>8.1f}{median / bare:>8.2f}{goal:>8}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 11)
