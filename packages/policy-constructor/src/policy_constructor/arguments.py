@@ -173,9 +173,10 @@ class _Check:
                 continue
             self._check_value(self.parameters[name], given)
         missing = self._missing(taken, named)
+        free = self.parameters.keys() - named.keys() - taken.keys() - self.supplied
         for name, given in named.items():
             if name not in taken:
-                self._check_named(name, given, missing)
+                self._check_named(name, given, missing, free)
         for parameter in missing:
             self._report_missing(parameter, path)
 
@@ -206,14 +207,16 @@ class _Check:
         given = {*taken, *named, *self.supplied}
         return [p for p in self.parameters.values() if p.required and p.name not in given]
 
-    def _check_named(self, name: str, given: _Given, missing: list[Parameter]) -> None:
+    def _check_named(
+        self, name: str, given: _Given, missing: list[Parameter], free: set[str]
+    ) -> None:
         """Check one argument given by name; a misspelled required one is not missing as well."""
         parameter = self.parameters.get(name)
         if name in self.supplied:
             message = f"{self.owner} gets {name!r} from the framework; a file cannot set it"
             self.report(given.path, message, on="key", code="supplied-key")
         elif parameter is None:
-            self._report_unknown(name, given, missing)
+            self._report_unknown(name, given, missing, free)
         elif parameter.kind == "positional-only":
             message = f"{self.owner} takes {name!r} by position only, under '_args_'"
             self.report(given.path, message, on="key", code="unknown-key")
@@ -221,11 +224,12 @@ class _Check:
         else:
             self._check_value(parameter, given)
 
-    def _report_unknown(self, name: str, given: _Given, missing: list[Parameter]) -> None:
+    def _report_unknown(
+        self, name: str, given: _Given, missing: list[Parameter], free: set[str]
+    ) -> None:
         signature = self.signature
         if signature is None or signature.accepts_any_keyword:
             return
-        free = [p for p in self.parameters if p not in self.supplied]
         near = nearest(name, free)
         self.report(
             given.path,

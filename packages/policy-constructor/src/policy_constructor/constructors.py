@@ -48,16 +48,15 @@ def class_signature(found: Found, depth: int = 0) -> Signature | None:
 
 
 def function_signature(found: Found) -> Signature | None:
-    """Return what a function accepts."""
+    """Return what a function accepts; None for anything else."""
     source = read_module(found.module)
-    if not isinstance(found.node, ast.FunctionDef | ast.AsyncFunctionDef) or source is None:
+    if not isinstance(found.node, ast.FunctionDef) or source is None:
         return None
     bound = source.bindings.get(found.node.name, ())
     candidates = [b for b in bound if isinstance(b, ast.FunctionDef)]
     if found.node not in candidates:
-        candidates = [found.node] if isinstance(found.node, ast.FunctionDef) else []
-    signature = _of_functions(candidates, source, None, 0)
-    return _documented(signature, *candidates)
+        candidates = [found.node]
+    return _documented(_of_functions(candidates, source, None, 0), *candidates)
 
 
 def _of_functions(

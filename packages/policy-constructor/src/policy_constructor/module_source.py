@@ -100,18 +100,23 @@ class ModuleSource:
         """Return the readings of one item of a table for a name."""
         texts = _strings(value)
         if isinstance(value, ast.List):
-            return [ImportedName(self._lazy_module(key), name)] if name in texts else []
+            return self._lazy_readings(key, name) if name in texts else []
         if key != name or not texts:
             return []
         module, colon, attr = texts[0].partition(":")
         if len(texts) > 1:
             attr = texts[1]
-        readings = [ImportedName(self._lazy_module(module), attr or name)]
+        readings = self._lazy_readings(module, attr or name)
         parent, _, last = module.rpartition(".")
         if not colon and len(texts) == 1 and last == name:
             readings.append(ImportedName(self._lazy_module(parent), last))
+        return readings
+
+    def _lazy_readings(self, module: str, name: str) -> list[ImportedName]:
+        """Return a name in a module, which may also mean one of this package."""
+        readings = [ImportedName(self._lazy_module(module), name)]
         if "." not in module:
-            readings.append(ImportedName(f"{self.name}.{module}", attr or name))
+            readings.append(ImportedName(f"{self.name}.{module}", name))
         return readings
 
     def _lazy_module(self, text: str) -> str:

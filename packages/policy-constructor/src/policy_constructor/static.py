@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -152,7 +153,19 @@ def _ask_finders(name: str, locations: Sequence[str] | None) -> Any:
             continue
         if spec is not None:
             return spec
-    return None
+    return _namespace_spec(name, locations)
+
+
+def _namespace_spec(name: str, locations: Sequence[str] | None) -> ModuleSpec | None:
+    """Return the spec of a folder without `__init__.py` inside a package.
+
+    The standard finder raises KeyError for one whose parent is not imported.
+    """
+    last = name.rpartition(".")[2]
+    folders = [str(Path(place) / last) for place in locations or ()]
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = [folder for folder in folders if Path(folder).is_dir()]
+    return spec if spec.submodule_search_locations else None
 
 
 def _find(module: str, attr: str, hops: int) -> Found | None:

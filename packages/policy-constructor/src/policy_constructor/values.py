@@ -100,9 +100,11 @@ def _against_bounds(
 ) -> Mismatch | None:
     """Compare with the type first, then let Pydantic check the bounds."""
     mismatch = find_mismatch(get_args(annotation)[0], node, path, unchecked)
-    if mismatch is not None or _is_partly_known(node, unchecked):
-        return mismatch
-    return None if _pydantic_accepts(annotation, node) else Mismatch(path, node, annotation)
+    if mismatch is not None:
+        return mismatch if mismatch.path != path else Mismatch(path, node, annotation)
+    if _is_partly_known(node, unchecked) or _pydantic_accepts(annotation, node):
+        return None
+    return Mismatch(path, node, annotation)
 
 
 def _against_container(
