@@ -271,3 +271,11 @@ def test_state_of_another_size_names_its_parameters() -> None:
         DatasetError, match=r"n_obs_steps and state_dim of the state encoder decide$"
     ):
         make_trainer().compute_losses(batch, make_context(8))
+
+
+def test_half_precision_trains() -> None:
+    trainer = make_trainer(make_models(decoder="transformer"))
+    trainer.configure(StepOptions(precision="bf16"))
+    metrics = trainer.train_step(make_batch(), epoch=0, total_epochs=1, iterations=0)
+    assert metrics["loss"].dtype == torch.float32
+    assert torch.isfinite(metrics["loss"])

@@ -12,6 +12,7 @@ from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyT
 from policy_constructor import build_model
 from trainer_core.experiment import LoadedExperiment, load_experiment
 from trainer_core.normalize import Normalizer
+from trainer_core.run import run
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
@@ -60,3 +61,14 @@ def test_decoders_are_interchangeable() -> None:
     experiment = load_experiment("il/pick_place", [decoder])
     trainer = NaiveFlowMatchingPolicyTrainer(build_components(experiment), {}, L2(), "cpu")
     assert trainer.decoder.horizon == 8
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["params.demonstrations=2", "trainer.max_steps=2", "data.batch_size=8"]
+    short = ["evaluation.episodes=2", "evaluation.max_steps=4", "evaluation.video_episodes=0"]
+    result = run(name, [*small, *short, "run.out_dir=out", "data.root=demonstrations"])
+    assert (result.status, result.step) == ("completed", 2)
+    assert result.evaluation["n"] == 2
+    assert len(list(tmp_path.glob("out/evaluation/*/episodes.jsonl"))) == 1
