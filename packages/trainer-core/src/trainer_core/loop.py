@@ -130,8 +130,7 @@ class _Run:
         self.progress.start(state)
         self.events.schedule(self._wall_s)
         state.timetable.start(state.step, state.total_steps)
-        gc.collect()
-        gc.freeze()  # what exists now lives as long as the run: later collections skip it
+        gc.freeze()  # what exists now lives as long as the run: collections skip it until the end
 
     def _train(self, interrupted: InterruptFlag) -> None:
         """Do the steps; between two of them, whatever is due."""

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +159,6 @@ def describe_environment() -> dict[str, Any]:
         else [],
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else [],
         "git_commit": _git_commit(Path.cwd()),
     }
 

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from trainer_core.checkpoint.layout import step_name
+from trainer_core.errors import CheckpointError
+from trainer_core.hookspecs import hookimpl
+from trainer_core.loggers.jsonl import read_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer_core.results import RunResult
+
+    Train = Callable[..., RunResult]
+
+TIMES = {"data_s", "step_s", "samples_per_s"}
+
+
+class StopAt:
+    """Ends a run as a signal would, after a step."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
+        self.step = step
+        self.number = number
+
+    @hookimpl
+    def trainer_step_end(self, state: Any) -> None:
+        if state.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class Recorder:
+    """Keeps the samples of each step and the names of the hooks that were called."""
+
+    def __init__(self) -> None:
+        self.indices: list[list[int]] = []
+        self.calls: list[str] = []
+
+    def spy(self, experiment: Any) -> None:
+        read = experiment.dataset.__getitems__
+
+        def remember(indices: Any) -> Any:
+            self.indices.append(indices.tolist())
+            return read(indices)
+
+        experiment.dataset = SizedReader(len(experiment.dataset), remember)
+
+
+class SizedReader:
+    def __init__(self, size: int, read: Callable[[Any], Any]) -> None:
+        self.size = size
+        self.read = read
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitems__(self, indices: Any) -> Any:
+        return self.read(indices)
+
+
+def interrupt(step: int) -> Callable[[Any], None]:
+    def spy(experiment: Any) -> None:
+        listeners = experiment.hooks._find("trainer_step_end")
+        stop = StopAt(step)
+        listeners.append(
+            SimpleNamespace(
+                owner="test",
+                arguments=("state", "logs"),
+                function=lambda s, _: stop.trainer_step_end(s),
+            )
+        )
+
+    return spy
+
+
+def final_state(out: Path, step: int = 13) -> dict[str, Any]:
+    folder = out / "checkpoints" / step_name(step)
+    tensors = {
+        f"{file.name}/{name}": tensor
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+    document = json.loads((folder / "state.json").read_text())
+    document["loop"].pop("wall_s")
+    for name in TIMES:
+        document["metrics"].pop(name, None)
+    records = [
+        {key: value for key, value in record.items() if key not in TIMES}
+        for record in read_metrics(out / "metrics.jsonl")
+    ]
+    return {"tensors": tensors, "state": document, "records": records}
+
+
+def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert first["state"] == second["state"]
+    assert first["records"] == second["records"]
+    assert first["tensors"].keys() == second["tensors"].keys()
+    assert all(torch.equal(t, second["tensors"][name]) for name, t in first["tensors"].items())
+
+
+@settings(
+    max_examples=14,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(cuts=st.sets(st.integers(1, 12), min_size=1, max_size=2))
+def test_resumed_run_equals_the_uninterrupted_one(
+    train: Train, tmp_path: Path, cuts: set[int]
+) -> None:
+    if not (tmp_path / "whole").exists():
+        train(out="whole", callbacks=[{"_type_": "ema"}])
+    out = "cut-" + "-".join(map(str, sorted(cuts)))
+    for cut in sorted(cuts):
+        if not (tmp_path / out / "checkpoints" / step_name(cut)).exists():
+            result = train(out=out, spy=interrupt(cut), callbacks=[{"_type_": "ema"}])
+            assert (result.status, result.step) == ("interrupted", cut)
+    result = train(out=out, callbacks=[{"_type_": "ema"}])
+    assert result.status == "completed"
+    assert_same(final_state(tmp_path / out), final_state(tmp_path / "whole"))
+
+
+def test_samples_of_a_resumed_run_continue_the_order(train: Train) -> None:
+    whole, first, second = Recorder(), Recorder(), Recorder()
+    train(out="whole", spy=whole.spy)
+    train("trainer.max_steps=7", out="cut", spy=first.spy)
+    train(out="cut", spy=second.spy)
+    assert first.indices + second.indices == whole.indices
+
+
+def test_workers_bring_the_same_batches(train: Train, tmp_path: Path) -> None:
+    train(out="here")
+    train("data.num_workers=2", out="workers")
+    assert_same(final_state(tmp_path / "here"), final_state(tmp_path / "workers"))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_equals_the_whole_batch(train: Train, tmp_path: Path, parts: int) -> None:
+    model = {"sequential": {"layers": [{"_type_": "mlp", "dims": [3, 8, 2]}]}}
+    train(out="whole", model=model)
+    train(f"trainer.grad_accum_steps={parts}", out="parts", model=model)
+    whole = final_state(tmp_path / "whole")["tensors"]
+    cut = final_state(tmp_path / "parts")["tensors"]
+    assert all(torch.allclose(t, cut[name], atol=1e-5) for name, t in whole.items())
+
+
+def test_each_logged_step_has_its_record(train: Train, tmp_path: Path) -> None:
+    train()
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [record["step"] for record in records] == [3, 6, 9, 12, 13]
+    assert set(records[0]) == {"step", "epoch", "samples", "loss", "grad_norm", "lr", *TIMES}
+    assert (records[0]["samples"], records[0]["epoch"]) == (12, 12 / 22)
+
+
+def test_logged_rate_is_the_one_the_step_used(train: Train, tmp_path: Path) -> None:
+    train(scheduler={"_type_": "sched_cls.StepLR", "step_size": 1, "gamma": 0.5})
+    rates = [record["lr"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert rates == pytest.approx([0.01 * 0.5**step for step in (2, 5, 8, 11, 12)])
+
+
+def test_run_folder_holds_what_was_promised(train: Train, tmp_path: Path) -> None:
+    result = train()
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        "checkpoints",
+        "config.resolved.yaml",
+        "environment.json",
+        "loss_curve.png",
+        "metrics.jsonl",
+        "plugins.json",
+        "report.html",
+        "summary.json",
+    }
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("completed", 13)
+    assert summary["metrics"]["loss"] == result.metrics["loss"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_signal_saves_and_reports_an_interruption(
+    train: Train, tmp_path: Path, number: int
+) -> None:
+    before = signal.getsignal(number)
+
+    def spy(experiment: Any) -> None:
+        interrupt(5)(experiment)
+        experiment.hooks._find("trainer_step_end")[-1].function = lambda state, _: (
+            os.kill(os.getpid(), number) if state.step == 5 else None
+        )
+
+    result = train(spy=spy)
+    assert (result.status, result.step) == ("interrupted", 5)
+    assert (tmp_path / "run" / "checkpoints" / step_name(5) / "MANIFEST.json").is_file()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
+    assert signal.getsignal(number) == before
+
+
+def test_completed_run_is_not_trained_again(train: Train, tmp_path: Path) -> None:
+    train()
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert train().step == 13
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_longer_run_goes_on_from_the_end(train: Train, tmp_path: Path) -> None:
+    train()
+    assert train("trainer.max_steps=16").step == 16
+    steps = [record["step"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert steps == [3, 6, 9, 12, 13, 15, 16]
+
+
+def test_starting_over_keeps_the_former_run_aside(train: Train, tmp_path: Path) -> None:
+    train()
+    train("trainer.max_steps=2", resume="none")
+    previous = tmp_path / "run" / "previous" / "001"
+    assert (previous / "checkpoints" / step_name(13)).is_dir()
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+def test_failure_is_written_down_and_raised(train: Train, tmp_path: Path) -> None:
+    def spy(experiment: Any) -> None:
+        step = experiment.trainer.train_step
+
+        def fail(batch: Any, **where: Any) -> Any:
+            if where["iterations"] == 4:
+                msg = "boom"
+                raise ArithmeticError(msg)
+            return step(batch, **where)
+
+        experiment.trainer.train_step = fail
+
+    with pytest.raises(ArithmeticError) as caught:
+        train(spy=spy)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["error"]) == ("failed", "ArithmeticError: boom")
+    assert caught.value.run_folder == str(tmp_path / "run")  # type: ignore[attr-defined] # set for the command line
+
+
+def test_checkpoint_of_another_model_names_the_differences(train: Train, tmp_path: Path) -> None:
+    train()
+    other = {
+        "sequential": {"layers": [{"_type_": "nn.Linear", "in_features": 3, "out_features": 2}]}
+    }
+    before = sorted(path.name for path in (tmp_path / "run").rglob("*"))
+    with pytest.raises(CheckpointError, match="is of another model; component 'model' differs"):
+        train(model=other)
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
+
+
+def test_time_limit_ends_the_run_as_complete(train: Train, tmp_path: Path) -> None:
+    result = train("trainer.max_steps=10000000", "trainer.max_time_s=0.3")
+    assert result.status == "completed"
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["stop_reason"] == "max_time_s"
+
+
+def test_epochs_give_the_number_of_steps(train: Train, tiny: dict[str, Any]) -> None:
+    trainer = {"_type_": "default", "max_epochs": 1.5}
+    assert train(trainer=trainer).step == 9
+
+
+def test_hooks_are_called_in_their_order(train: Train) -> None:
+    calls: list[str] = []
+
+    class Callback:
+        @hookimpl
+        def trainer_fit_start(self, state: Any) -> None:
+            calls.append(f"fit_start {state.step}")
+
+        @hookimpl
+        def trainer_epoch_start(self, state: Any) -> None:
+            calls.append(f"epoch_start {state.step}")
+
+        @hookimpl
+        def trainer_epoch_end(self, state: Any) -> None:
+            calls.append(f"epoch_end {state.step}")
+
+        @hookimpl
+        def trainer_checkpoint_save(self, state: Any, path: Path) -> None:
+            calls.append(f"save {state.step}")
+            (path / "extra.txt").write_text("kept")
+
+        @hookimpl
+        def trainer_fit_end(self, status: str) -> None:
+            calls.append(status)
+
+    def spy(experiment: Any) -> None:
+        experiment.hooks._manager.register(Callback())
+
+    train(spy=spy)
+    assert calls == [
+        "fit_start 0",
+        "epoch_start 0",
+        "epoch_end 6",
+        "epoch_start 6",
+        "epoch_end 11",
+        "epoch_start 11",
+        "save 13",
+        "completed",
+    ]
