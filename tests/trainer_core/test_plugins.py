@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from policy_constructor.registry import ConflictError, PluginLoadError, RegistryError
-from trainer_core.plugins import Registrar, discover
+from trainer_core.plugins import discover
+from trainer_core.registrar import Registrar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +77,24 @@ def test_absent_wheel_of_ours_is_named_with_pip(monkeypatch: pytest.MonkeyPatch)
 
     expected = "unknown runner 'ddp'; it comes with another wheel: pip install 'trainer-ddp'"
     assert str(caught.value) == expected
+
+
+def test_key_added_since_an_editable_install_is_named(
+    fake_wheel: Callable[..., Path], tmp_path: Path
+) -> None:
+    site = fake_wheel("acme-loss", {LOSSES: {"slope": "acme_loss:Slope"}})
+    origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    (site / "acme_loss-1.0.dist-info" / "direct_url.json").write_text(json.dumps(origin))
+    table = f'[project.entry-points."{LOSSES}"]\nbend = "acme_loss:Bend"\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+
+    with pytest.raises(RegistryError) as caught:
+        discover().find("bend", ["loss"])
+
+    assert str(caught.value) == (
+        "unknown loss 'bend'; the source of acme-loss declares it, its installation is older: "
+        f"pip install --no-deps -e '{tmp_path}'"
+    )
 
 
 def test_listing_imports_no_plugin(fake_wheel: Callable[..., Path]) -> None:

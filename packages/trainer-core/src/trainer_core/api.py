@@ -17,7 +17,6 @@ from trainer_core.errors import (
     UserError,
 )
 from trainer_core.hookspecs import hookimpl
-from trainer_core.plugins import Registrar
 from trainer_core.protocols import (
     Batch,
     DatasetFactory,
@@ -34,6 +33,7 @@ from trainer_core.protocols import (
     StepContext,
     Trainer,
 )
+from trainer_core.registrar import Registrar
 
 __all__ = [
     "API_VERSION",

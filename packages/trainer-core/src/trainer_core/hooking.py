@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from trainer_core import hookspecs
-from trainer_core.plugins import Registrar
+from trainer_core.registrar import Registrar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

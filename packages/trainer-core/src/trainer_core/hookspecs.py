@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trainer_core.plugins import Registrar
+    from trainer_core.registrar import Registrar
     from trainer_core.schema import ExperimentConfig
 
 __all__ = [

@@ -6,16 +6,13 @@ a hook plugin's when `trainer_core.hooking` starts the hooks.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from policy_constructor.component import ComponentRef, refs_by_kind
-from policy_constructor.metadata import normalize_name, scan
+from policy_constructor.component import refs_by_kind
+from policy_constructor.metadata import scan
 from policy_constructor.registry import Registry, RegistryError, build_registries
-from trainer_core.plugin_names import COMPONENT_GROUPS, GROUPS, OWN_DISTS, PROTOCOLS
-from trainer_core.plugin_names import an as _an
-from trainer_core.plugin_names import install_hint as _install_hint
-from trainer_core.plugin_names import noun as _noun
+from trainer_core.blocking import blocked_by_environment, blocked_outside, reasons
+from trainer_core.plugin_names import COMPONENT_GROUPS, GROUPS, PROTOCOLS, an, install_hint, noun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,9 +20,10 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from policy_constructor.component import ComponentRef
     from policy_constructor.metadata import EntryPointRecord
 
-__all__ = ["PluginRecord", "Plugins", "Registrar", "discover", "installed_records"]
+__all__ = ["PluginRecord", "Plugins", "discover", "installed_records"]
 
 
 class PluginRecord(NamedTuple):
@@ -37,37 +35,6 @@ class PluginRecord(NamedTuple):
     version: str
     target: str
     status: str
-
-
-class Registrar:
-    """Takes the lazy references that `trainer_register_components` adds.
-
-    Args:
-        dist: Distribution of the hook plugin.
-        version: Its version.
-    """
-
-    def __init__(self, dist: str = "", version: str = "") -> None:
-        self.dist = dist
-        self.version = version
-        self.refs: list[ComponentRef] = []
-
-    def add(self, kind: str, key: str, target: str) -> None:
-        """Add a component as `module:attribute`; nothing is imported.
-
-        Raises:
-            ValueError: The kind is unknown or the target is not `module:attribute`.
-        """
-        module, _, attr = target.partition(":")
-        if kind not in {kind for kinds in COMPONENT_GROUPS.values() for kind in kinds}:
-            msg = f"unknown kind of component {kind!r}"
-            raise ValueError(msg)
-        if not module or not attr:
-            msg = f"{target!r} is not 'module:attribute'"
-            raise ValueError(msg)
-        self.refs.append(
-            ComponentRef(kind, key, module, attr, self.dist, self.version, source="hook")
-        )
 
 
 class Plugins:
@@ -121,7 +88,7 @@ class Plugins:
         self, *, disable: Iterable[str] = (), prefer: Mapping[str, Mapping[str, str]] | None = None
     ) -> Plugins:
         """Return the same components with what a file's `plugins:` section says on top."""
-        blocked = self._blocked | _reasons(disable, "plugins.disable of the file")
+        blocked = self._blocked | reasons(disable, "plugins.disable of the file")
         merged = {kind: dict(choice) for kind, choice in self._prefer.items()}
         for kind, choice in (prefer or {}).items():
             merged.setdefault(kind, {}).update(choice)
@@ -250,14 +217,19 @@ class Plugins:
         ]
         if others:
             return self._wrong_kind(name, others[0], kinds)
-        message = f"unknown {_noun(kinds[0])} {name!r}"
-        hint = _install_hint(bare, kinds)
+        message = f"unknown {noun(kinds[0])} {name!r}"
+        hint = install_hint(bare, kinds) or self._stale_hint(bare, kinds)
         return RegistryError(
             f"{message}; {hint}" if hint else message,
             kind=kinds[0],
             key=name,
             suggestions=() if hint else self._nearest(name, kinds),
         )
+
+    def _stale_hint(self, key: str, kinds: Sequence[str]) -> str:
+        from trainer_core.stale import stale_hint  # noqa: PLC0415 - a mistake needs it
+
+        return stale_hint(key, kinds, self._records)
 
     def _nearest(self, name: str, kinds: Sequence[str]) -> tuple[str, ...]:
         from policy_constructor.spelling import nearest  # noqa: PLC0415 - a mistake needs it
@@ -266,7 +238,7 @@ class Plugins:
         return nearest(name, known)
 
     def _wrong_kind(self, name: str, found: str, wanted: Sequence[str]) -> RegistryError:
-        message = f"{name!r} is {_an(_noun(found))}, not {_an(_noun(wanted[0]))}"
+        message = f"{name!r} is {an(noun(found))}, not {an(noun(wanted[0]))}"
         bare = name.rpartition("::")[2].removeprefix(f"{found}.")
         return RegistryError(
             message, kind=wanted[0], key=name, suggestions=self._nearest(bare, wanted)
@@ -292,28 +264,23 @@ def discover(
         extra_refs: Further components, for example of a test.
     """
     records = scan()
-    blocked = _reasons(disable, "it is disabled")
-    blocked |= _reasons(
-        _names(os.environ.get("TRAINER_DISABLE_PLUGINS")), "TRAINER_DISABLE_PLUGINS"
-    )
-    allowed = _names(os.environ.get("TRAINER_PLUGINS_ONLY")) if only is None else only
-    if allowed is not None and (only is not None or "TRAINER_PLUGINS_ONLY" in os.environ):
-        keep = OWN_DISTS | {normalize_name(name) for name in allowed}
-        reason = "it is not among TRAINER_PLUGINS_ONLY"
-        blocked |= {record.dist: reason for record in records if record.dist not in keep}
+    blocked = reasons(disable, "it is disabled") | blocked_by_environment(records)
+    if only is not None:
+        blocked |= blocked_outside(only, records, "it is not allowed")
     return Plugins(records, prefer=prefer, blocked=blocked, extra_refs=extra_refs)
 
 
 def installed_records(group: str) -> list[EntryPointRecord]:
     """Return the usable entry points of one group, sorted by distribution and name."""
-    disabled = _reasons(_names(os.environ.get("TRAINER_DISABLE_PLUGINS")), "")
+    records = scan()
+    blocked = blocked_by_environment(records)
     return [
         record
-        for record in scan()
+        for record in records
         if record.group == group
         and record.problem is None
         and not record.shadowed
-        and record.dist not in disabled
+        and record.dist not in blocked
     ]
 
 
@@ -322,15 +289,6 @@ def _warn(problems: Iterable[str]) -> None:
 
     for problem in problems:
         logging.getLogger(__name__).warning(problem)
-
-
-def _names(text: str | None) -> list[str]:
-    return (text or "").replace(",", " ").split()
-
-
-def _reasons(names: Iterable[str], reason: str) -> dict[str, str]:
-    """Return reasons by distribution, or by full id for names with a dot."""
-    return {name if "." in name else normalize_name(name): reason for name in names}
 
 
 def _row(ref: ComponentRef, status: str) -> PluginRecord:
