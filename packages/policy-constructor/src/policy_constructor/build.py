@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,7 +87,7 @@ def from_ir(
             fit the model.
     """
     on_meta = device is not None and torch.device(device).type == "meta"
-    with torch.device("meta" if on_meta else torch.get_default_device()):
+    with torch.device("meta") if on_meta else nullcontext():
         model = instantiate_graph(
             ir,
             blocks_registry() if blocks is None else blocks,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from policy_constructor.ir import Ref
 from policy_constructor.names import name_problem, parse_reference
+from policy_constructor.reporting import describe
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
@@ -114,7 +115,7 @@ def _read_callee(call: CallDecl, mapping: dict[str, Node], what: str, report: Re
         call.kind = "module" if kind == "module" else "op"
         call.callee = callee
         return
-    message = f"'call' must say what is called, found {node.value!r}"
+    message = f"'call' must say what is called, found {describe(node.value)}"
     report.error((*call.path, "call"), message, code="wrong-type", expected=expected)
 
 
@@ -194,7 +195,9 @@ def _names(items: list[tuple[Any, Node]], path: Path, report: Reporter) -> list[
         if isinstance(item.value, str):
             names.append(ValueName(item.value, where))
         elif not item.poisoned:
-            report.error(where, f"'out' gives names, found {item.value!r}", code="wrong-type")
+            report.error(
+                where, f"'out' gives names, found {describe(item.value)}", code="wrong-type"
+            )
     if not items:
         report.error(path, "'out' gives no name", code="wrong-type")
     return names

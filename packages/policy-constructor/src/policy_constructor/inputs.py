@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from policy_constructor.config.suggest import nearest
 from policy_constructor.ir import InputIR
+from policy_constructor.reporting import describe
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
@@ -38,7 +39,7 @@ def read_inputs(node: Node, path: Path, report: Reporter) -> list[tuple[InputIR,
         if isinstance(item.value, str):
             found.append((InputIR(item.value), (*path, index)))
         elif not item.poisoned:
-            message = f"an input is a name, found {item.value!r}"
+            message = f"an input is a name, found {describe(item.value)}"
             report.error((*path, index), message, code="wrong-type")
     return found
 
@@ -53,7 +54,7 @@ def _read_shape(name: str, node: Node, path: Path, report: Reporter) -> InputIR:
         dtype = node.value["dtype"].value if "dtype" in node.value else dtype
         if dtype not in DTYPES:
             near = nearest(str(dtype), DTYPES)
-            message = f"unknown dtype {dtype!r}"
+            message = f"unknown dtype {describe(dtype)}"
             report.error((*path, "dtype"), message, code="wrong-type", suggestions=near)
             return InputIR(name)
     if shape is None or shape.value is None:

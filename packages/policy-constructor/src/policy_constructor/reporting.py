@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
     from policy_constructor.errors import Problem
 
-__all__ = ["Reporter"]
-
-_TYPE_NAMES = {dict: "a mapping", list: "a list", bool: "true or false", str: "text"}
+__all__ = ["Reporter", "describe"]
 
 
 class Reporter:
@@ -78,13 +76,18 @@ class Reporter:
 
     def _wrong_type(self, node: Node, path: Path, what: str, expected: str) -> None:
         if not node.poisoned:
-            found = _describe(node.value)
+            found = describe(node.value)
             self.error(path, f"{what} must be {expected}, found {found}", code="wrong-type")
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """Return how a message shows a value: a scalar as written, a collection by its kind."""
     if value is None:
         return "nothing"
     if isinstance(value, str):
         return repr(value)
-    return _TYPE_NAMES.get(type(value), str(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return str(value)

@@ -7,13 +7,14 @@ refer to is the compiler's business.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from policy_constructor.calls import CallDecl, RefUse, ValueName, read_call
 from policy_constructor.config.suggest import nearest
 from policy_constructor.inputs import read_inputs
 from policy_constructor.ir import InputIR, Ref
 from policy_constructor.names import parse_reference
+from policy_constructor.reporting import describe
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
@@ -23,7 +24,8 @@ __all__ = ["SectionDecl", "read_graph", "read_sequential", "section_kind"]
 
 _GRAPH_KEYS = ("inputs", "modules", "nodes", "order", "steps", "outputs", "return")
 _SEQUENTIAL_KEYS = ("inputs", "layers", "return")
-_RETURN_KINDS = ("single", "tuple", "dict")
+_Kind: TypeAlias = Literal["single", "tuple", "dict"]
+_RETURN_KINDS: dict[str, _Kind] = {"single": "single", "tuple": "tuple", "dict": "dict"}
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class SectionDecl:
     calls: list[CallDecl] = field(default_factory=list)
     output_names: list[str] = field(default_factory=list)
     outputs: list[RefUse] = field(default_factory=list)
-    return_kind: Literal["single", "tuple", "dict"] = "single"
+    return_kind: _Kind = "single"
     complete: bool = True
 
 
@@ -233,8 +235,8 @@ def _check_order_item(
     name = item.value
     if item.poisoned:
         return
-    if name not in calls:
-        message = f"'order' names {name!r}, which is no node"
+    if not isinstance(name, str) or name not in calls:
+        message = f"'order' names {describe(name)}, which is no node"
         report.error(path, message, code="order", suggestions=nearest(str(name), calls))
     elif name in names:
         report.error(path, f"'order' names {name!r} twice", code="order")
@@ -262,7 +264,7 @@ def _read_outputs(section: SectionDecl, mapping: dict[str, Node], report: Report
             section.output_names.append(str(key) if node.is_mapping else parsed.name)
             section.outputs.append(RefUse(parsed.name, (*path, key)))
         elif not item.poisoned:
-            message = f"an output is a reference, found {item.value!r}"
+            message = f"an output is a reference, found {describe(item.value)}"
             report.error((*path, key), message, code="reference", expected="$value")
             section.complete = False
     _read_return(section, mapping, "mapping" if node.is_mapping else "list", len(items), report)
@@ -280,13 +282,13 @@ def _read_return(
         else:
             section.return_kind = "single" if count == 1 else "tuple"
         return
-    if node.value not in _RETURN_KINDS:
+    if not isinstance(node.value, str) or node.value not in _RETURN_KINDS:
         near = nearest(str(node.value), _RETURN_KINDS)
-        message = f"unknown return {node.value!r}"
+        message = f"unknown return {describe(node.value)}"
         expected = ", ".join(_RETURN_KINDS)
         report.error(path, message, code="return", expected=expected, suggestions=near)
         return
-    section.return_kind = node.value
+    section.return_kind = _RETURN_KINDS[node.value]
     message = ""
     if node.value == "dict" and form == "list":
         message = "'return: dict' needs outputs written as a mapping, {name: $value}"

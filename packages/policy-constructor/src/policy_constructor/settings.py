@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from policy_constructor.config.suggest import nearest
+from policy_constructor.reporting import describe
 
 if TYPE_CHECKING:
     from policy_constructor.config import ResolvedConfig
@@ -58,7 +59,7 @@ def _read_bool(resolved: ResolvedConfig, key: str, report: Reporter, *, default:
     if node is None or node.poisoned:
         return default
     if not isinstance(node.value, bool):
-        message = f"settings.{key} must be true or false, found {node.value!r}"
+        message = f"settings.{key} must be true or false, found {describe(node.value)}"
         report.error(("settings", key), message, code="wrong-type")
         return default
     return node.value
@@ -74,7 +75,7 @@ def _read_policy(resolved: ResolvedConfig, default: Policy, report: Reporter) ->
             return known
     report.error(
         ("settings", "signature_policy"),
-        f"unknown signature policy {node.value!r}",
+        f"unknown signature policy {describe(node.value)}",
         code="wrong-type",
         expected=", ".join(get_args(Policy)),
         suggestions=nearest(str(node.value), get_args(Policy)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from policy_constructor.config.node import dotted
 from policy_constructor.ir import SpecIR
 from policy_constructor.registry_errors import RegistryError
+from policy_constructor.reporting import describe
 from policy_constructor.signature import check_arguments, read_signature
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class SpecCompiler:
         if name.poisoned:
             return None
         if not isinstance(name.value, str):
-            self.report.error(where, f"'_type_' names a block, found {name.value!r}")
+            self.report.error(where, f"'_type_' names a block, found {describe(name.value)}")
             return None
         try:
             ref = self.blocks.ref(name.value)
@@ -96,7 +97,7 @@ class SpecCompiler:
         module, _, attr = str(name).replace(":", ".").rpartition(".")
         parts = [*module.split("."), attr]
         if not isinstance(name, str) or not all(part.isidentifier() for part in parts):
-            message = f"{name!r} is no import path"
+            message = f"{describe(name)} is no import path"
             self.report.error(where, message, code="target", expected="package.module.Name")
             return None
         if not has_prefix(module, self.settings.prefixes):
