@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,8 @@ from trainer_core.plugins import discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "experiment-file.md"
 BACKBONE = """\
 params: {width: 16}
 model:
@@ -51,6 +52,12 @@ def test_names_of_components_become_full_ids(experiment_file: Path) -> None:
     assert config.optimizer == {"_type_": "optim_cls.AdamW", "lr": 1e-3}
     assert config.scheduler is not None
     assert config.scheduler["_type_"] == "sched_factory.torch"
+
+
+def test_example_of_the_reference_is_a_right_file(experiment_file: Path) -> None:
+    experiment_file.write_text(REFERENCE.read_text().split("```yaml\n")[1].split("```")[0])
+
+    assert load_experiment(experiment_file).config.run.out_dir == "runs/first"
 
 
 def test_single_model_is_the_component_model(experiment_file: Path) -> None:
