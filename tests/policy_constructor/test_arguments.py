@@ -303,6 +303,22 @@ def test_bounds_of_a_params_model_are_checked(import_path: FilePath) -> None:
     assert problems_of("bounded:Kot", {"iters": 5, "eps": 1, "name": "abc"}) == []
 
 
+def test_validators_of_a_params_model_are_asked(import_path: FilePath) -> None:
+    (import_path / "pair_params.py").write_text(
+        "from pydantic import BaseModel, model_validator\nclass Model(BaseModel):\n"
+        "    low: int = 0\n    high: int\n    @model_validator(mode='after')\n"
+        "    def ordered(self):\n        if self.low >= self.high:\n"
+        "            raise ValueError('low must be below high')\n        return self\n"
+    )
+    (import_path / "pair.py").write_text("class Kot:\n    Params = 'pair_params:Model'")
+    assert problems_of("pair:Kot", {"low": 3, "high": 2}) == ["x: Kot: low must be below high"]
+    assert problems_of("pair:Kot", {"low": 1, "high": 2}) == []
+    assert problems_of("pair:Kot", {"low": "a", "hig": 2}) == [
+        "x.low: expected an integer, found 'a'",
+        "x.hig: Kot has no parameter 'hig'; did you mean 'high'?",
+    ]
+
+
 def test_default_that_contradicts_its_annotation_may_be_written(import_path: FilePath) -> None:
     (import_path / "sloppy.py").write_text(
         "nan = float('nan')\ndef kot(a: int = None, fill: float = nan): ..."

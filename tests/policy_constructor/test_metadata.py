@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -123,13 +124,8 @@ def test_order_of_a_directory_listing_changes_nothing(
     for number in range(8):
         site = write_wheel(f"wheel{number % 5}", LOSS, version=f"1.{number}")
     before = scan([str(site)])
-    in_folder = metadata._in_folder
-
-    def shuffled(folder: str, names: list[str]) -> list[metadata._Distribution]:
-        random.Random(3).shuffle(names)
-        return in_folder(folder, names)
-
-    monkeypatch.setattr(metadata, "_in_folder", shuffled)
+    names = random.Random(3).sample([entry.name for entry in site.iterdir()], k=8)
+    monkeypatch.setattr(os, "listdir", lambda _folder: names)
     assert scan([str(site)]) == before
 
 

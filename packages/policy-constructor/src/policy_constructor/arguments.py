@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, get_origin
 
+from policy_constructor.config.node import to_plain
+from policy_constructor.params_model import model_problems
 from policy_constructor.spelling import nearest
 from policy_constructor.value_words import type_text
-from policy_constructor.values import find_mismatch, is_spec
+from policy_constructor.values import find_mismatch, is_partly_known, is_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,7 +69,7 @@ def check_arguments(
         path: Where the spec is.
         owner: What messages call the component (`loss.kot`).
         report: Takes each problem. Codes: `unknown-key`, `missing-key`, `wrong-type`,
-            `supplied-key`, `duplicate-key`, `params-model`.
+            `wrong-value`, `supplied-key`, `duplicate-key`, `params-model`.
         supplied: Parameters that the framework gives.
         skip: Keys that are no parameters.
         unchecked: Tells values whose type is not known, such as `$x` in a graph.
@@ -112,10 +114,16 @@ class _Check:
         self.signature = signature
         self.parameters: Mapping[str, Parameter] = signature.parameters if signature else {}
         self.owner = owner
-        self.report = report
+        self._report = report
         self.supplied = supplied
         self.unchecked = unchecked
         self.is_complete = True
+        self.is_clean = True
+
+    def report(self, path: Path, message: str, **details: Any) -> None:
+        """Pass a problem on."""
+        self.is_clean = False
+        self._report(path, message, **details)
 
     def named_arguments(self, node: Node, path: Path, skip: frozenset[str]) -> dict[str, _Given]:
         """Return the arguments given by name, inline and under `_kwargs_`."""
@@ -179,6 +187,8 @@ class _Check:
                 self._check_named(name, given, missing, free)
         for parameter in missing:
             self._report_missing(parameter, path)
+        if signature.model is not None and self.is_clean and self.is_complete:
+            self._check_together(signature.model, path, named)
 
     def annotations(
         self, positional: list[_Given], named: dict[str, _Given]
@@ -244,6 +254,15 @@ class _Check:
         annotation = type_text(parameter.annotation)
         kind = f" ({annotation})" if annotation else ""
         self.report(path, f"{self.owner} needs {parameter.name!r}{kind}", code="missing-key")
+
+    def _check_together(self, model: Any, path: Path, named: dict[str, _Given]) -> None:
+        """Report what an author's model says about values that are right one by one."""
+        if any(is_partly_known(given.node, self.unchecked) for given in named.values()):
+            return
+        values = {name: to_plain(given.node) for name, given in named.items()}
+        for inner, message in model_problems(model, values):
+            place = (*named[inner[0]].path, *inner[1:]) if inner and inner[0] in named else path
+            self.report(place, f"{self.owner}: {message}", code="wrong-value")
 
     def _check_value(self, parameter: Parameter, given: _Given) -> None:
         """Report a value of the wrong type, at the innermost place that is wrong."""

@@ -6,7 +6,7 @@ API is only asked about what is not a plain folder: zip files and finders of oth
 """
 
 # pathlib costs more than the whole scan.
-# ruff: noqa: PTH116, PTH118, PTH119, PTH123
+# ruff: noqa: PTH116, PTH118, PTH119, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class _Distribution(NamedTuple):
     dist: str
     version: str
     path: str
+    place: int
     api_object: Any = None
 
 
@@ -82,7 +83,7 @@ def scan(paths: Sequence[str] | None = None) -> list[EntryPointRecord]:
     records: list[EntryPointRecord] = []
     for same_name in groups.values():
         if len(same_name) > 1:
-            same_name.sort(key=_lacks_metadata)
+            same_name.sort(key=_rank)
         for position, found in enumerate(same_name):
             records += _read(found, shadowed=position > 0)
     records.sort(key=lambda r: (r.dist, r.group, r.name, r.shadowed, r.version, r.path, r.value))
@@ -157,7 +158,7 @@ def direct_url(path: str) -> dict[str, Any] | None:
 def _distributions(paths: Iterable[object], *, custom: bool) -> Iterator[_Distribution]:
     """Yield each distribution of each distinct folder, in the order of the path."""
     seen: set[tuple[int, int]] = set()
-    for path in paths:
+    for place, path in enumerate(paths):
         if not isinstance(path, str):
             continue
         folder = path or "."
@@ -170,35 +171,32 @@ def _distributions(paths: Iterable[object], *, custom: bool) -> Iterator[_Distri
             continue
         seen.add(identity)
         try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries]
+            names = os.listdir(folder)
         except NotADirectoryError:
-            yield from _through_api(_api_distributions(path=[folder]))
+            yield from _through_api(_api_distributions(path=[folder]), place)
         except OSError:
             continue
         else:
-            yield from _in_folder(folder, names)
+            yield from _in_folder(folder, names, place)
     if custom:
         for finder in sys.meta_path:
             yield from _of_custom_finder(finder)
 
 
-def _in_folder(folder: str, names: list[str]) -> list[_Distribution]:
-    """Return the distributions among a folder's entries; of equal names the newest first."""
-    found: list[_Distribution] = []
+def _in_folder(folder: str, names: list[str], place: int) -> Iterator[_Distribution]:
+    """Yield the distributions among a folder's entries."""
+    is_egg = folder.lower().endswith(".egg")
     for name in names:
         low = name.lower()
         if low.endswith((".dist-info", ".egg-info")):
             stem, _, version = name.rpartition(".")[0].partition("-")
-        elif low == "egg-info" and folder.lower().endswith(".egg"):
+        elif is_egg and low == "egg-info":
             stem, _, version = os.path.basename(folder)[:-4].partition("-")
         else:
             continue
         if not low.endswith(".dist-info"):
             version = version.partition("-")[0]
-        found.append(_Distribution(normalize_name(stem), version, os.path.join(folder, name)))
-    found.sort(key=lambda d: (_version_key(d.version), d.path), reverse=True)
-    return found
+        yield _Distribution(normalize_name(stem), version, f"{folder}{os.sep}{name}", place)
 
 
 def _read(found: _Distribution, *, shadowed: bool) -> Iterator[EntryPointRecord]:
@@ -209,7 +207,7 @@ def _read(found: _Distribution, *, shadowed: bool) -> Iterator[EntryPointRecord]
         data = _read_bytes(found.path, "entry_points.txt")
     if not any(marker in data for marker in _MARKERS):
         return
-    dist, version, path, _ = found
+    dist, version, path = found.dist, found.version, found.path
     if not version:
         version = (read_headers(path).get("version") or [""])[0]
     for group, name, value, problem in parse_entry_points(data.decode("utf-8", "replace")):
@@ -218,7 +216,7 @@ def _read(found: _Distribution, *, shadowed: bool) -> Iterator[EntryPointRecord]
 
 def _read_bytes(path: str, name: str) -> bytes:
     try:
-        with open(os.path.join(path, name), "rb") as file:
+        with open(f"{path}{os.sep}{name}", "rb", buffering=0) as file:
             return file.read()
     except OSError:
         return b""
@@ -227,6 +225,12 @@ def _read_bytes(path: str, name: str) -> bytes:
 def _metadata_text(path: str) -> str:
     data = _read_bytes(path, "METADATA") or _read_bytes(path, "PKG-INFO")
     return data.decode("utf-8", "replace")
+
+
+def _rank(found: _Distribution) -> tuple[Any, ...]:
+    """Return a key that sorts the one of several equal names that counts to the front."""
+    newest_first = tuple((-number, text) for number, text in _version_key(found.version))
+    return _lacks_metadata(found), found.place, newest_first, found.path
 
 
 def _lacks_metadata(found: _Distribution) -> bool:
@@ -243,12 +247,12 @@ def _of_custom_finder(finder: Any) -> Iterator[_Distribution]:
         return
     try:
         context = _importlib_metadata().DistributionFinder.Context()
-        yield from _through_api(find(context))
+        yield from _through_api(find(context), sys.maxsize)
     except Exception:  # noqa: BLE001 - a stranger's finder must not break the listing
         return
 
 
-def _through_api(distributions: Iterable[Any]) -> Iterator[_Distribution]:
+def _through_api(distributions: Iterable[Any], place: int) -> Iterator[_Distribution]:
     for found in distributions:
         path = str(getattr(found, "_path", "") or found)
         try:
@@ -256,7 +260,7 @@ def _through_api(distributions: Iterable[Any]) -> Iterator[_Distribution]:
         except Exception:  # noqa: BLE001 - broken metadata of a stranger's wheel
             dist = version = ""
         stem, _, from_name = os.path.basename(path).rpartition(".")[0].partition("-")
-        yield _Distribution(normalize_name(dist or stem), version or from_name, path, found)
+        yield _Distribution(normalize_name(dist or stem), version or from_name, path, place, found)
 
 
 def _api_distributions(path: list[str]) -> Iterable[Any]:
@@ -287,4 +291,4 @@ def _without_blanks(target: str) -> str:
 def _version_key(version: str) -> tuple[tuple[int, str], ...]:
     """Return a key that sorts 1.10 after 1.9."""
     parts = version.replace("-", ".").replace("+", ".").split(".")
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from policy_constructor.constructors import class_signature
@@ -12,7 +13,7 @@ from policy_constructor.static import Found, class_attribute
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-__all__ = ["model_signature", "stated_signature"]
+__all__ = ["model_problems", "model_signature", "stated_signature"]
 
 
 def stated_signature(found: Found) -> Signature | None:
@@ -43,6 +44,20 @@ def model_signature(model: Any) -> Signature:
         doc=summary,
         model=model,
     )
+
+
+def model_problems(model: Any, values: dict[str, Any]) -> list[tuple[tuple[Any, ...], str]]:
+    """Return (place, message) for what a model's own validators refuse."""
+    import pydantic  # noqa: PLC0415 - loaded already, as the author's model is one
+
+    try:
+        model.model_validate_json(json.dumps(values, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        return [
+            (tuple(found["loc"]), found["msg"].removeprefix("Value error, "))
+            for found in error.errors(include_url=False, include_context=False)
+        ]
+    return []
 
 
 def _imported(target: str) -> Signature:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.config.node import Node, Path
 
-__all__ = ["Mismatch", "find_mismatch", "is_spec"]
+__all__ = ["Mismatch", "find_mismatch", "is_partly_known", "is_spec"]
 _SCALARS: dict[Any, set[type]] = {
     None: {type(None)},
     bool: {bool},
@@ -102,7 +102,7 @@ def _against_bounds(
     mismatch = find_mismatch(get_args(annotation)[0], node, path, unchecked)
     if mismatch is not None:
         return mismatch if mismatch.path != path else Mismatch(path, node, annotation)
-    if _is_partly_known(node, unchecked) or _pydantic_accepts(annotation, node):
+    if is_partly_known(node, unchecked) or _pydantic_accepts(annotation, node):
         return None
     return Mismatch(path, node, annotation)
 
@@ -159,11 +159,11 @@ def _pydantic_accepts(annotation: Any, node: Node) -> bool:
     return True
 
 
-def _is_partly_known(node: Node, unchecked: Callable[[Node], bool] | None) -> bool:
+def is_partly_known(node: Node, unchecked: Callable[[Node], bool] | None) -> bool:
     """Whether some value below is a component, poisoned, or not checked."""
     if node.poisoned or is_spec(node) or (unchecked is not None and unchecked(node)):
         return True
-    return any(_is_partly_known(child, unchecked) for _, child in node.items())
+    return any(is_partly_known(child, unchecked) for _, child in node.items())
 
 
 def _json(node: Node) -> str:
