@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import policy_constructor
+from policy_constructor.registry import blocks_registry, ops_registry
 
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "model-files.md"
+SOURCES = Path(policy_constructor.__file__).parent
 LIGHT = [
     "",
     ".errors",
@@ -52,3 +57,19 @@ def test_compiling_imports_neither_torch_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_block_and_op_is_documented() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    refs = [*blocks_registry().refs(), *ops_registry().refs()]
+    own = [ref.key for ref in refs if ref.dist == "policy-constructor"]
+    assert len(own) == 15
+    assert [key for key in own if f"`{key}`" not in text] == []
+
+
+def test_every_code_of_a_mistake_is_documented() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    modules = ["calls", "inputs", "schema", "specs", "linker", "forward", "reporting", "lazy"]
+    source = "".join((SOURCES / f"{name}.py").read_text(encoding="utf-8") for name in modules)
+    codes = set(re.findall(r'code="([a-z-]+)"', source))
+    assert sorted(code for code in codes if f"`{code}`" not in text) == []

@@ -71,7 +71,8 @@ class SpecCompiler:
         if name.poisoned:
             return None
         if not isinstance(name.value, str):
-            self.report.error(where, f"'_type_' names a block, found {describe(name.value)}")
+            message = f"'_type_' names a block, found {describe(name.value)}"
+            self.report.error(where, message, code="wrong-type")
             return None
         try:
             ref = self.blocks.ref(name.value)
@@ -86,7 +87,8 @@ class SpecCompiler:
         """Return the same for an import path, if the settings allow it."""
         where = (*path, "_target_")
         if "_type_" in node.value:
-            self.report.error(where, "a spec has '_type_' or '_target_', not both", on="key")
+            message = "a spec has '_type_' or '_target_', not both"
+            self.report.error(where, message, on="key", code="target")
             return None
         name = node.value["_target_"].value
         if not self.settings.allow_target:
