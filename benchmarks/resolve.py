@@ -12,12 +12,15 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from policy_constructor.config import resolve_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 COMPONENTS = 24
 LINES = 265
@@ -30,7 +33,8 @@ def generate(folder: Path) -> Path:
     references = iter(range(18))
     for index, file in enumerate(files):
         numbers = range(index, COMPONENTS, len(files))
-        file.write_text("components:\n" + "".join(map(component(references), numbers)))
+        parts = (component(number, references) for number in numbers)
+        file.write_text("components:\n" + "".join(parts))
     runtime = folder / "runtime.yaml"
     runtime.write_text("params:\n  width: 256\n  depth: 4\n  rate: 1e-4\n")
     names = ", ".join(file.name for file in [runtime, *files])
@@ -56,24 +60,20 @@ def generate(folder: Path) -> Path:
     return entry
 
 
-def component(references: object) -> Callable[[int], str]:
-    """Return a writer of components that uses up the given references."""
-
-    def write(number: int) -> str:
-        width = "${params.width}" if next(references, None) is not None else "256"  # type: ignore[call-overload] # an iterator
-        return (
-            f"  part_{number}:\n"
-            f"    _type_: block_{number % 6}\n"
-            f"    width: {width}\n"
-            f"    depth: {number}\n"
-            f"    dropout: 0.1\n"
-            f"    activation: gelu\n"
-            f"    dims: [64, 128, 256]\n"
-            f"    options: {{bias: true, scale: 1.0e-3}}\n"
-            f"    name: a part with a name of its own\n"
-        )
-
-    return write
+def component(number: int, references: Iterator[int]) -> str:
+    """Return one component of nine lines; it takes a reference while there are any left."""
+    width = "${params.width}" if next(references, None) is not None else "256"
+    return (
+        f"  part_{number}:\n"
+        f"    _type_: block_{number % 6}\n"
+        f"    width: {width}\n"
+        f"    depth: {number}\n"
+        "    dropout: 0.1\n"
+        "    activation: gelu\n"
+        "    dims: [64, 128, 256]\n"
+        "    options: {bias: true, scale: 1.0e-3}\n"
+        "    name: a part with a name of its own\n"
+    )
 
 
 def cpu_ms(call: Callable[[], object]) -> float:

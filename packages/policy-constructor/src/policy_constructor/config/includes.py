@@ -17,6 +17,7 @@ from policy_constructor.config.suggest import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from policy_constructor.config.node import Path
     from policy_constructor.config.report import Report
 
     FindRecipe: TypeAlias = Callable[[str], FilePath | None]
@@ -55,13 +56,9 @@ class Loader:
         self.has_merge = self.has_template = True
         where = Source(_PYTHON, included_from=outer, directory=str(FilePath.cwd()))
         self.sources.append(where)
-        root = from_plain(source, self.report)
-        if isinstance(root.value, dict):
-            self._load_layer(root, FilePath())
+        self._load_layer(from_plain(source, self.report), FilePath())
 
-    def _load_named(
-        self, name: str, directory: FilePath, place: Mark | None, path: tuple[str | int, ...]
-    ) -> None:
+    def _load_named(self, name: str, directory: FilePath, place: Mark | None, path: Path) -> None:
         """Read the file or recipe called `name`, seen from a directory."""
         file = directory / name
         if not _exists(file):
@@ -80,13 +77,13 @@ class Loader:
             self.report.add(place, message, path, code="too-deep")
         elif real not in self._done:
             self._done.add(real)
-            self._load_file(file, real, place)
+            self._load_file(file, real, place, path)
 
-    def _load_file(self, file: FilePath, real: str, place: Mark | None) -> None:
+    def _load_file(self, file: FilePath, real: str, place: Mark | None, path: Path) -> None:
         source = Source(os.path.normpath(file), included_from=place)
         source.directory = str(FilePath(source.name).absolute().parent)
         self.sources.append(source)
-        root = self._read(file, source, place)
+        root = self._read(file, source, place, path)
         if root is None:
             self.report.incomplete = True
             return
@@ -94,18 +91,18 @@ class Loader:
         self._load_layer(root, FilePath(source.name).parent)
         del self._active[real]
 
-    def _read(self, file: FilePath, source: Source, place: Mark | None) -> Node | None:
+    def _read(self, file: FilePath, source: Source, place: Mark | None, path: Path) -> Node | None:
         """Return the root of a file, or None with the reason reported."""
         try:
             data = self._read_bytes(file)
         except OSError as error:
             reason = error.strerror or str(error)
             message = f"cannot read {source.name!r}: {reason}"
-            self.report.add(place, message, code="unreadable-file")
+            self.report.add(place, message, path, code="unreadable-file")
             return None
         if len(data) > MAX_BYTES:
             message = f"{source.name!r} is larger than {MAX_BYTES} bytes"
-            self.report.add(place, message, code="too-large")
+            self.report.add(place, message, path, code="too-large")
             return None
         try:
             text = data.decode("utf-8-sig")
@@ -146,7 +143,7 @@ class Loader:
             self.report.add(defaults.mark, message, ("defaults",), code="wrong-type")
         self.layers.append(root)
 
-    def _load_default(self, item: Node, directory: FilePath, path: tuple[str | int, ...]) -> None:
+    def _load_default(self, item: Node, directory: FilePath, path: Path) -> None:
         name = item.value
         if item.poisoned:
             return
@@ -160,14 +157,9 @@ class Loader:
         else:
             self._load_named(name, directory, item.mark, path)
 
-    def _report_missing(
-        self, name: str, file: FilePath, place: Mark | None, path: tuple[str | int, ...]
-    ) -> None:
+    def _report_missing(self, name: str, file: FilePath, place: Mark | None, path: Path) -> None:
         self.report.incomplete = True
-        try:
-            near = nearest(file.name, [entry.name for entry in file.parent.iterdir()])
-        except OSError:
-            near = ()
+        near = [entry for entry in _similar(file) if entry not in self._active.values()]
         prefix = name[: len(name) - len(file.name)]
         self.report.add(
             place,
@@ -176,6 +168,17 @@ class Loader:
             code="missing-file",
             suggestions=tuple(prefix + entry for entry in near),
         )
+
+
+def _similar(file: FilePath) -> list[str]:
+    """Return the names in a missing file's folder that are spelled like its own."""
+    try:
+        entries = sorted(entry.name for entry in file.parent.iterdir())
+    except OSError:
+        return []
+    stems = [FilePath(entry).stem for entry in entries]
+    close = {file.stem, *nearest(file.stem, stems)}
+    return [entry for entry, stem in zip(entries, stems, strict=True) if stem in close]
 
 
 def check_version(root: Node, report: Report) -> None:

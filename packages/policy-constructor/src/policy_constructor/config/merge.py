@@ -25,7 +25,7 @@ __all__ = [
     "with_child",
 ]
 
-_MAX_STEPS = 200_000
+_MAX_STEPS = 30_000
 _MODES = ("replace", "append", "prepend", "keyed")
 
 

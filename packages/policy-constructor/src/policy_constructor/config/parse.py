@@ -228,7 +228,7 @@ class _Builder:
         frame.awaits_key = True
         if frame.is_dropped:
             frame.is_dropped = False
-        elif value is not None:
+        else:
             node.key_mark = frame.key_mark
             value[frame.key] = node
 

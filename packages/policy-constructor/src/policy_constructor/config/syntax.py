@@ -34,6 +34,8 @@ def _advise(words: str, source: Source, mark: Mark) -> str:
         if character == "\t":
             return "spaces: a tab cannot indent"
         return f"quotes around text that starts with {character!r}"
+    if "flow" in words and here and "${" in here[0]:
+        return "quotes around '${...}' inside brackets and braces"
     if "mapping values are not allowed" in words:
         return "quotes around text that contains ': ', or a line of its own for each key"
     return ""
