@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from trainer_core.loggers.jsonl import read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from trainer_core.results import RunResult
 

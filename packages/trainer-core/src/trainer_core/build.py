@@ -11,7 +11,7 @@ from policy_constructor.errors import ConfigError
 from trainer_core.errors import DatasetError
 from trainer_core.hardware import configure_torch, resolve_device, resolve_precision
 from trainer_core.hooks import Hooks
-from trainer_core.instantiate import instantiate, load_component
+from trainer_core.instantiate import instantiate, load_component, placed
 from trainer_core.models import build_models, build_optimizers, build_schedules
 from trainer_core.normalize import Normalizer
 from trainer_core.probe import check_first_batch
@@ -96,7 +96,7 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     data = _build_data(loaded, ranks)
     total_steps = _total_steps(config, len(data["dataset"]))
     manager = plugins.hook_manager()
-    callbacks = [instantiate(spec, plugins, kind="cb") for spec in config.callbacks]
+    callbacks = _build_list(loaded, "callbacks", "cb")
     hooks = Hooks(manager, _with_default_callbacks(callbacks))
     run: dict[str, Any] = {"name": config.run.name, "out_dir": config.run.out_dir}
     run |= {"rank": ranks.rank, "world_size": ranks.world_size}
@@ -132,11 +132,11 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         total_steps=total_steps,
         settings=config.trainer,
         num_workers=config.data.num_workers,
-        evaluator=evaluation and instantiate(evaluation.component, plugins, kind="eval"),
+        evaluator=_build_evaluator(loaded),
         evaluate_every=evaluation.every if evaluation else 0,
-        metrics=[instantiate(spec, plugins, kind="metric") for spec in config.metrics],
+        metrics=_build_list(loaded, "metrics", "metric"),
         hooks=hooks,
-        loggers=[instantiate(spec, plugins, kind="log") for spec in config.loggers],
+        loggers=_build_list(loaded, "loggers", "log"),
         loaded=loaded,
     )
     _check_validation(experiment, loaded)
@@ -144,9 +144,25 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     return experiment
 
 
+def _build_list(loaded: LoadedExperiment, section: str, kind: str) -> list[Any]:
+    built = []
+    for number, spec in enumerate(getattr(loaded.config, section)):
+        with placed(loaded.resolved, section, number):
+            built.append(instantiate(spec, loaded.plugins, kind=kind))
+    return built
+
+
+def _build_evaluator(loaded: LoadedExperiment) -> Any:
+    if loaded.config.evaluation is None:
+        return None
+    with placed(loaded.resolved, "evaluation"):
+        return instantiate(loaded.config.evaluation.component, loaded.plugins, kind="eval")
+
+
 def _build_data(loaded: LoadedExperiment, ranks: Ranks) -> Mapping[str, Any]:
     config = loaded.config
-    factory = instantiate(config.data.component, loaded.plugins, kind="data")
+    with placed(loaded.resolved, "data"):
+        factory = instantiate(config.data.component, loaded.plugins, kind="data")
     opt_params = {
         "local_rank": ranks.local_rank,
         "dist_enabled": ranks.world_size > 1,
@@ -203,13 +219,16 @@ def _build_trainer(
     spec = config.trainer.component
     loss = None
     if config.loss is not None:
-        loss = instantiate(config.loss, plugins, kind="loss").build()
+        with placed(loaded.resolved, "loss"):
+            loss = instantiate(config.loss, plugins, kind="loss").build()
         loss = loss.to(device) if hasattr(loss, "to") else loss
     supplied = {"models": models, "optimizers": optimizers, "loss": loss, "device": device}
     trainer_class = load_component(spec["_type_"], plugins, kind="trainer")
     if "io" in inspect.signature(trainer_class).parameters and config.io is not None:
-        supplied["io"] = instantiate(config.io, plugins, kind="io")
-    trainer = instantiate(spec, plugins, kind="trainer", **supplied)
+        with placed(loaded.resolved, "io"):
+            supplied["io"] = instantiate(config.io, plugins, kind="io")
+    with placed(loaded.resolved, "trainer"):
+        trainer = instantiate(spec, plugins, kind="trainer", **supplied)
     if hasattr(trainer, "configure"):
         trainer.configure(options)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.errors import ConfigError, Problem
@@ -11,11 +13,12 @@ from policy_constructor.registry import RegistryError
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from policy_constructor.config import Key, ResolvedConfig
     from trainer_core.plugins import Plugins
 
-__all__ = ["call_checked", "instantiate", "load_component"]
+__all__ = ["call_checked", "instantiate", "load_component", "placed"]
 
 
 def instantiate(
@@ -97,6 +100,30 @@ def call_checked(target: Callable[..., Any], owner: str, /, *args: Any, **kwargs
         raise
     except ValueError as exc:  # a value that the component itself refuses
         raise ConfigError(Problem(f"{owner}: {exc}", code="refused-value")) from exc
+
+
+@contextmanager
+def placed(resolved: ResolvedConfig, *section: Key) -> Iterator[None]:
+    """Give the problems of a component that is being built their place in the file.
+
+    Args:
+        resolved: The resolved file.
+        *section: Where the component's spec is.
+    """
+    try:
+        yield
+    except ConfigError as exc:
+        found = []
+        for problem in exc.problems:
+            if problem.location is not None:
+                found.append(problem)
+                continue
+            own = tuple(problem.path.split(".")) if problem.path else ()
+            path = own if own[:1] == section[:1] else (*section, *own)
+            node = resolved.node(*path)
+            place = resolved.problem(path if node is not None else section, problem.message)
+            found.append(replace(problem, path=place.path, location=place.location))
+        raise ConfigError(found) from exc
 
 
 _SPEC_KEYS = frozenset({"_type_", "_args_", "_kwargs_"})

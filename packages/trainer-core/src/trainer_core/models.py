@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from policy_constructor.build import from_ir
 from policy_constructor.errors import ConfigError
-from trainer_core.instantiate import instantiate, load_component
+from trainer_core.instantiate import instantiate, load_component, placed
 from trainer_core.optim import ClassOptimizerFactory, ClassSchedulerFactory, ScheduleHandle
 from trainer_core.random import derive_seed
 from trainer_core.seeding import set_global_seed
@@ -46,7 +46,8 @@ def build_models(loaded: LoadedExperiment) -> nn.ModuleDict:
         section = loaded.config.models[name]
         set_global_seed(derive_seed(loaded.config.run.seed, "model", name) >> 31)
         module = from_ir(plan.graph, blocks=registries["block"], ops=registries["op"])
-        initialize_module(module, section.init)
+        with placed(loaded.resolved, "models", name):
+            initialize_module(module, section.init)
         if section.weights is not None:
             load_component_weights(module, name, section.weights)
         if section.freeze:
@@ -80,8 +81,14 @@ def build_optimizers(
         key = name if own is not None else _SHARED
         specs[key] = spec
         groups.setdefault(key, []).append({"params": parameters, "name": name})
-    factories = {key: _optimizer_factory(spec, loaded) for key, spec in specs.items()}
-    return {key: factory.build(groups[key]) for key, factory in factories.items()}, factories
+    factories: dict[str, Any] = {}
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    for key, chosen in specs.items():
+        section = ("optimizer",) if key == _SHARED else ("models", key, "optimizer")
+        with placed(loaded.resolved, *section):
+            factories[key] = _optimizer_factory(chosen, loaded)
+            optimizers[key] = factories[key].build(groups[key])
+    return optimizers, factories
 
 
 def build_schedules(
@@ -107,12 +114,11 @@ def build_schedules(
         if name not in wanting:
             schedules[name] = ScheduleHandle(factories[name].schedule(optimizer, total_steps))
         elif spec is not None:
-            factory = _scheduler_factory(spec, loaded)
-            schedules[name] = ScheduleHandle(
-                factory.build(optimizer, total_steps),
-                factory.interval,
-                getattr(factory, "monitor", None),
-            )
+            with placed(loaded.resolved, "scheduler"):
+                factory = _scheduler_factory(spec, loaded)
+                schedule = factory.build(optimizer, total_steps)
+            monitor = getattr(factory, "monitor", None)
+            schedules[name] = ScheduleHandle(schedule, factory.interval, monitor)
     return schedules
 
 

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainer_core.datasets import TensorDataset
+from trainer_core.loader import BatchSource, make_reader
+from trainer_core.sampling import SampleOrder
+
+
+class PlainItems:
+    """Samples one by one, augmented with every global generator."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        noise = random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: NPY002
+        return {"x": np.float32(index), "noise": noise}
+
+
+def source(dataset: Any, **options: Any) -> BatchSource:
+    order = SampleOrder(len(dataset), seed=1)
+    return BatchSource(dataset, order, global_batch=4, **options)
+
+
+def take(dataset: Any, position: int, count: int, **options: Any) -> list[dict[str, Any]]:
+    fetch = source(dataset, **options).iterate(position)
+    return [fetch() for _ in range(count)]
+
+
+def test_batches_follow_the_order_from_any_position() -> None:
+    dataset = TensorDataset({"x": torch.arange(10)})
+    expected = SampleOrder(10, seed=1).indices(8, 16).tolist()
+    assert torch.cat([batch["x"] for batch in take(dataset, 8, 2)]).tolist() == expected
+
+
+def test_ranks_share_a_batch_in_contiguous_parts() -> None:
+    dataset = TensorDataset({"x": torch.arange(10)})
+    parts = [take(dataset, 0, 3, rank=rank, world_size=2) for rank in range(2)]
+    whole = take(dataset, 0, 3)
+    for first, second, batch in zip(*parts, whole, strict=True):
+        assert torch.equal(torch.cat([first["x"], second["x"]]), batch["x"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_bring_what_this_process_would(workers: int) -> None:
+    here = take(PlainItems(), 4, 5)
+    there = take(PlainItems(), 4, 5, num_workers=workers)
+    for mine, theirs in zip(here, there, strict=True):
+        assert torch.equal(mine["x"], theirs["x"])
+        assert torch.equal(mine["noise"], theirs["noise"])
+
+
+def test_augmentation_does_not_depend_on_the_start() -> None:
+    assert torch.equal(take(PlainItems(), 0, 2)[1]["noise"], take(PlainItems(), 4, 1)[0]["noise"])
+
+
+def test_arrays_of_a_batch_become_tensors() -> None:
+    class Arrays:
+        def __getitems__(self, indices: Any) -> dict[str, Any]:
+            return {"x": indices.astype(np.float32), "name": ["a"] * len(indices)}
+
+    batch = make_reader(Arrays(), 0)(np.arange(2), 0)
+    assert batch["x"].dtype == torch.float32
+    assert batch["name"] == ["a", "a"]
+
+
+def test_data_set_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(TypeError, match="the data set int has neither __getitems__ nor"):
+        make_reader(3, 0)
