@@ -78,7 +78,7 @@ class WindowDataset:
             keys = [name for name, feature in features.items() if feature.dtype != "string"]
         names = dict.fromkeys([*keys, *offsets, _INDEX_KEY])
         for name in names:
-            if name not in features and (name != TASK_KEY or name in offsets):
+            if name not in features and name != TASK_KEY:
                 known = nearest_hint(name, features)
                 message = f"{store.metadata.root}: the data set has no key '{name}'{known}"
                 raise DatasetError(message)
@@ -147,6 +147,13 @@ class WindowDataset:
                 batch[f"{name}_is_pad"] = torch.from_numpy(self._windows[name].is_pad(edges))
         return batch
 
+    def _read_tasks(self, edges: EdgeDistances) -> list[str]:
+        codes = self._store.numbers("task_index")[edges.rows]
+        return [self.tasks[code] for code in codes.tolist()]
+
+    def _string_reader(self, name: str) -> _Reader:
+        return lambda edges: self._store.strings(name, edges.rows)
+
     def _describe(self, name: str) -> list[tuple[str, BatchFeature]]:
         feature = self._store.metadata.info.features.get(name)
         if feature is None or feature.dtype == "string":
@@ -166,14 +173,11 @@ class WindowDataset:
     def _build_reader(self, name: str) -> _Reader:
         store, window = self._store, self._windows.get(name)
         feature = store.metadata.info.features.get(name)
-        if feature is None:
-            task_index, tasks = store.numbers("task_index"), store.metadata.tasks
-            return lambda edges: [tasks[task] for task in task_index[edges.rows].tolist()]
-        if feature.dtype == "string":
+        if feature is None or feature.dtype == "string":
             if window is not None:
                 message = f"'{name}' holds strings, which have no windows"
                 raise DatasetError(message)
-            return lambda edges: store.strings(name, edges.rows)
+            return self._read_tasks if feature is None else self._string_reader(name)
         if feature.dtype == "video":
             frames = VideoFrames(store.metadata, name)
             if window is None:

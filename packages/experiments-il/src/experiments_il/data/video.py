@@ -47,11 +47,12 @@ class VideoFrames:
             message = f"{metadata.root}: '{key}' is a depth video, which is not supported yet"
             raise DatasetError(message)
         self._files: OrderedDict[Path, _VideoFile] = OrderedDict()
+        self._inherited: OrderedDict[Path, _VideoFile] | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the decoders behind: each process opens its own."""
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {**self.__dict__, "_files": OrderedDict(), "_inherited": None}
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the frames at some rows, uint8 `(*rows.shape, channels, height, width)`.
@@ -80,8 +81,11 @@ class VideoFrames:
         return frames[inverse.reshape(rows.shape)]
 
     def _open(self, path: Path) -> _VideoFile:
-        if self._pid != os.getpid():  # a decoder of the parent process must not be used here
-            self._files, self._pid = OrderedDict(), os.getpid()
+        if self._pid != os.getpid():
+            # After a fork, the parent's decoders must neither be used nor be freed here: freeing
+            # one waits for threads that this process does not have.
+            self._inherited, self._files = self._files, OrderedDict()
+            self._pid = os.getpid()
         video = self._files.pop(path, None) or _VideoFile(path)
         self._files[path] = video
         if len(self._files) > _MAX_OPEN_FILES:
@@ -117,6 +121,7 @@ class _VideoFile:
         self._pts = np.sort(np.array([pts for pts, _key in packets], np.int64))
         self._keyframes = np.sort(np.array([pts for pts, is_key in packets if is_key], np.int64))
         self._times_s = self._pts * float(self._stream.time_base)
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._decoder: Iterator[Any] = iter(())
         self._position: int | None = None
 
@@ -135,12 +140,20 @@ class _VideoFile:
         except self._error as exc:
             message = f"{self._path}: {where} ({time_s:.4f} s) cannot be decoded: {exc}"
             raise DatasetError(message) from exc
-        pixels = frame.to_ndarray(format="gray" if shape[0] == 1 else "rgb24")
+        pixel_format = "gray" if shape[0] == 1 else "rgb24"
+        pixels = self._convert(frame, pixel_format).to_ndarray()
         chw: NDArray[np.uint8] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if chw.shape != shape:
             message = f"{self._path}: frames are {chw.shape} (C, H, W), declared {shape}"
             raise DatasetError(message)
         return chw
+
+    def _convert(self, frame: Any, pixel_format: str) -> Any:
+        """Return the frame in another pixel format; one thread is 100 times faster than many."""
+        try:
+            return self._reformatter.reformat(frame, format=pixel_format, threads=1)
+        except TypeError:  # older PyAV, which takes one thread anyway
+            return self._reformatter.reformat(frame, format=pixel_format)
 
     def _decode(self, pts: int) -> Any:
         earlier = self._keyframes[self._keyframes <= pts]
@@ -161,7 +174,7 @@ class _VideoFile:
 
 def _av() -> Any:
     try:
-        import av  # noqa: PLC0415 - optional package
+        import av.video.reformatter  # noqa: PLC0415 - optional package
     except ModuleNotFoundError as exc:
         need = "reading the videos of LeRobot data sets"
         raise MissingPackageError(need, "experiments-il[video]") from exc
