@@ -106,7 +106,7 @@ def train(tiny: dict[str, Any], tmp_path: Path) -> Train:
         from trainer_core.loop import fit
         from trainer_core.ranks import LocalRanks
 
-        config = tiny | sections
+        config = {key: value for key, value in (tiny | sections).items() if value is not None}
         config["run"] = config["run"] | {"out_dir": str(tmp_path / out)}
         experiment = build_experiment(load_experiment(config, changes), LocalRanks())
         if spy is not None:

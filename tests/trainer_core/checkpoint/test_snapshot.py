@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainer_core.checkpoint.snapshot import store_module
+from trainer_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3, bias=False)
+        self.second = nn.Linear(3, 3, bias=False)
+        self.second.weight = self.first.weight
+
+
+def test_tied_weights_are_stored_once() -> None:
+    tensors, aliases = store_module(Tied())
+    assert list(tensors) == ["first.weight"]
+    assert aliases == {"second.weight": "first.weight"}
+
+
+def test_stored_tensors_are_copies() -> None:
+    module = nn.Linear(2, 2)
+    tensors, _ = store_module(module)
+    nn.init.zeros_(module.weight)
+    assert tensors["weight"].any()
+
+
+def test_views_of_one_storage_are_stored_apart() -> None:
+    module = nn.Module()
+    storage = torch.arange(4.0)
+    module.register_buffer("low", storage[:2])
+    module.register_buffer("high", storage[2:])
+    tensors, aliases = store_module(module)
+    assert (tensors["low"].tolist(), tensors["high"].tolist()) == ([0, 1], [2, 3])
+    assert not aliases
+
+
+OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"lr": 0.01, "momentum": 0.9}),
+    ("Adam", {"lr": 0.01, "amsgrad": True}),
+    ("AdamW", {"lr": 0.01, "fused": True}),
+    ("Adagrad", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("name", "kwargs"), OPTIMIZERS)
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {
+            "type": "OneCycleLR",
+            "kwargs": {"max_lr": 0.1, "total_steps": 20, "cycle_momentum": False},
+        },
+        {"type": "MultiStepLR", "kwargs": {"milestones": [2, 8]}},
+        {"type": "ExponentialLR", "kwargs": {"gamma": 0.9}, "interval": "epoch"},
+    ],
+    ids=lambda schedule: schedule["type"],
+)
+def test_optimizers_and_schedules_go_on_exactly(
+    train: Callable[..., Any], name: str, kwargs: dict[str, Any], schedule: dict[str, Any]
+) -> None:
+    sections = {
+        "optimizer": {"_type_": "torch", "type": name, "kwargs": kwargs},
+        "scheduler": {"_type_": "torch", **schedule},
+    }
+    whole = train(out="whole", **sections)
+    train("trainer.max_steps=7", out="cut", **sections)
+    cut = train(out="cut", **sections)
+    assert {"loss", "lr"} <= cut.metrics.keys()
+    assert (cut.metrics["loss"], cut.metrics["lr"]) == (whole.metrics["loss"], whole.metrics["lr"])
+
+
+def test_checkpoint_of_another_optimizer_is_refused(
+    train: Callable[..., Any], tiny: dict[str, Any]
+) -> None:
+    train("trainer.max_steps=2")
+    with pytest.raises(CheckpointError, match="has no optimizer 'model'; it has default"):
+        train(model=tiny["model"] | {"optimizer": {"_type_": "optim_cls.SGD", "lr": 0.1}})
