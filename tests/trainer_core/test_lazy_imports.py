@@ -59,7 +59,9 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize(("arguments", "forbidden"), COMMANDS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"), COMMANDS, ids=[" ".join(c[:2]) for c, _ in COMMANDS]
+)
 def test_reading_command_imports_nothing_heavy(arguments: list[str], forbidden: set[str]) -> None:
     code = f"from trainer_core.cli import main\nmain({arguments!r})"
 

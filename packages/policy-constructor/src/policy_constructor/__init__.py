@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.errors import ConfigError, Problem
-
 if TYPE_CHECKING:
     from policy_constructor.build import build_model
     from policy_constructor.compiler import compile_graph
     from policy_constructor.config import ResolvedConfig, resolve_config
+    from policy_constructor.errors import ConfigError, Problem
     from policy_constructor.ir import GraphIR
 
 __all__ = [
@@ -25,7 +24,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConfigError": "policy_constructor.errors",
     "GraphIR": "policy_constructor.ir",
+    "Problem": "policy_constructor.errors",
     "ResolvedConfig": "policy_constructor.config",
     "build_model": "policy_constructor.build",
     "compile_graph": "policy_constructor.compiler",

@@ -299,14 +299,9 @@ def _follows(protocol: str) -> Callable[[Any], str | None]:
     """Return a check against a class of `trainer_core.protocols`, imported when it is used."""
 
     def check(target: Any) -> str | None:
+        from policy_constructor.conformance import protocol_mismatch  # noqa: PLC0415 - as below
         from trainer_core import protocols  # noqa: PLC0415 - listing loads nothing
 
-        wanted = [
-            name
-            for name, value in vars(getattr(protocols, protocol)).items()
-            if callable(value) and not name.startswith("_")
-        ]
-        missing = [name for name in wanted if not callable(getattr(target, name, None))]
-        return f"it has no method {missing[0]!r} (protocol {protocol})" if missing else None
+        return protocol_mismatch(target, getattr(protocols, protocol))
 
     return check
