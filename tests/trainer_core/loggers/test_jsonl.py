@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from trainer_core.loggers.jsonl import JsonlLogger, read_metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(out_dir: Path, steps: list[int], resumed_step: int | None = None) -> None:
+    logger = JsonlLogger()
+    logger.start({"out_dir": str(out_dir), "resumed_step": resumed_step})
+    for step in steps:
+        logger.log({"loss": 1 / step}, step)
+    logger.finish("completed")
+
+
+def test_lines_are_json_objects_in_order(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2])
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 1, "loss": 1},
+        {"step": 2, "loss": 0.5},
+    ]
+
+
+def test_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2, 3, 4])
+    write(tmp_path, [3, 5], resumed_step=2)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 5]
+
+
+def test_half_written_line_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, [1])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    write(tmp_path, [2], resumed_step=1)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    logger = JsonlLogger()
+    logger.start({"out_dir": str(tmp_path)})
+    logger.log({"loss": float("nan"), "norm": float("inf")}, 1)
+    logger.finish("completed")
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": None, "norm": None}]

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainer_core.loggers.stdout import StdoutLogger
+
+if TYPE_CHECKING:
+    import pytest
+
+RUN = {
+    "name": "pick-place",
+    "out_dir": "runs/pick-place",
+    "total_steps": 200,
+    "global_batch": 32,
+    "device": "cpu",
+    "parameters": 170_000,
+}
+
+
+def test_run_is_announced_and_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = StdoutLogger()
+    logger.start(RUN | {"resumed_step": 50})
+    logger.finish("completed")
+    assert capsys.readouterr().out.splitlines() == [
+        "pick-place: 200 steps of 32 samples on cpu, 170.00 k parameters -> runs/pick-place",
+        "going on after step 50",
+        "completed",
+    ]
+
+
+def test_line_has_metrics_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = StdoutLogger()
+    logger.start(RUN)
+    capsys.readouterr()
+    speed = {"data_s": 0.1, "step_s": 0.5, "samples_per_s": 64.0}
+    logger.log({"epoch": 1.0, "samples": 32, "loss": 0.25, "lr": 1e-3, **speed}, 100)
+    assert capsys.readouterr().out == (
+        "step 100/200  loss 0.25  lr 0.001  64 samples/s  data 20%  0:50 left\n"
+    )
