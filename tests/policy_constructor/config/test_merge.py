@@ -301,6 +301,14 @@ def test_type_changed_back_leaves_nothing_over(write: Callable[..., None]) -> No
     assert resolve_config("exp.yaml", ["opt._type_=adam"]).data["opt"]["lr"] == 1
 
 
+@pytest.mark.parametrize("overrides", [["o.lr=3", "o._type_=b"], ["o._type_=b", "o.lr=3"]])
+def test_overrides_of_one_command_line_belong_together(
+    overrides: list[str], write: Callable[..., None]
+) -> None:
+    write("o: {_type_: a, lr: 1}\n")
+    assert resolve_config("exp.yaml", overrides).data == {"o": {"_type_": "b", "lr": 3}}
+
+
 def test_keys_of_a_section_are_not_left_over(write: Callable[..., None]) -> None:
     write("models: {m: {_type_: a, freeze: true}}\n", "base.yaml")
     write("defaults: [base.yaml]\nmodels: {m: {_type_: b}}\n")

@@ -9,7 +9,7 @@ from policy_constructor.config import nearest
     ("name", "candidates", "found"),
     [
         ("widht", ["width", "depth", "height"], ("width",)),
-        ("Width", ["width", "WIDTH"], ("width", "WIDTH")),
+        ("Width", ["width", "WIDTH"], ("WIDTH", "width")),
         ("width", ["width"], ()),
         ("x", ["completely"], ()),
         ("a" * 300, ["a" * 300], ()),

@@ -9,7 +9,7 @@ from policy_constructor.config.paths import parse_path
 from policy_constructor.config.report import sort_problems
 from policy_constructor.config.resolve import resolve_config
 from policy_constructor.config.resolved import ResolvedConfig
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 __all__ = [
     "Key",

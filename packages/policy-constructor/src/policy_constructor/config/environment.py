@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from policy_constructor.config.memory import from_plain
 from policy_constructor.config.node import Mark, Node, Source
 from policy_constructor.config.parse import MAX_BYTES, MAX_DEPTH, parse_text
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from policy_constructor.config.parse import MAX_DEPTH, MAX_NODES
 from policy_constructor.config.paths import parse_path, step_into
 from policy_constructor.config.references import Reference, narrow, split_text
 from policy_constructor.config.scalars import format_scalar, kind_of
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Path

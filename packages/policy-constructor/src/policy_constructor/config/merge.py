@@ -9,7 +9,7 @@ from policy_constructor.config.node import Node
 from policy_constructor.config.parse import MAX_DEPTH
 from policy_constructor.config.report import CLI
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Key, Mark, Path
@@ -261,14 +261,14 @@ class Merger:
             key = item.child(name) if type(item.value) is dict else None
             if key is None or key.is_mapping or key.is_list:
                 message = f"an item of a keyed list needs the key {name!r} with a scalar"
-                self.report.add(item.mark, message, path, code="merge-keyed")
+                self.report.add(item.mark, message, path, code="merge")
                 continue
             first = found.setdefault((type(key.value), key.value), index)
             if first != index:
                 other = items[first].child(name)
                 place = other.mark.to_location() if other and other.mark else f"item {first}"
                 message = f"two items of a keyed list have {name} {show(key)}; the other: {place}"
-                self.report.add(key.mark, message, path, code="merge-keyed")
+                self.report.add(key.mark, message, path, code="merge")
         return found
 
 

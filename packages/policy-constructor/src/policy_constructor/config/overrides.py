@@ -10,7 +10,7 @@ from policy_constructor.config.node import Mark, Node, Source, dotted
 from policy_constructor.config.parse import MAX_DEPTH, parse_value
 from policy_constructor.config.paths import Segment, split_path, step_into
 from policy_constructor.config.scalars import kind_of, parse_scalar
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ def _read_value(text: str, source: Source, report: Report, line: int, column: in
     try:
         node.value = parse_scalar(stripped)
     except ValueError:
-        report.poison(node, "the integer has too many digits", code="yaml-scalar")
+        report.poison(node, "the integer has too many digits", code="too-large")
     return node
 
 

@@ -113,7 +113,7 @@ class _Builder:
                 node.value = parse_scalar(text)
             except ValueError:
                 message = "the integer has too many digits"
-                self.report.poison(node, message, self.path(), code="yaml-scalar")
+                self.report.poison(node, message, self.path(), code="too-large")
         self.check_tag(event, node)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(node, 1 + (len(text) >> 10))
@@ -162,7 +162,7 @@ class _Builder:
     def open(self, value: dict[str, Node] | list[Node], event: Any) -> None:
         mark = self.mark(event)
         if len(self.stack) >= MAX_DEPTH:
-            self.stop(mark, f"nested deeper than {MAX_DEPTH} levels", "yaml-depth")
+            self.stop(mark, f"nested deeper than {MAX_DEPTH} levels", "too-deep")
         node = Node(value, mark)
         self.check_tag(event, node)
         if self.stack and self.stack[-1].awaits_key:
@@ -200,7 +200,7 @@ class _Builder:
             self.put(node, 1, 0)
         else:
             if len(self.stack) + anchor.height > MAX_DEPTH:
-                self.stop(mark, f"nested deeper than {MAX_DEPTH} levels", "yaml-depth")
+                self.stop(mark, f"nested deeper than {MAX_DEPTH} levels", "too-deep")
             node.value, node.via = anchor.node.value, anchor.node
             node.poisoned = anchor.node.poisoned
             self.put(node, anchor.size, anchor.height)
@@ -218,7 +218,7 @@ class _Builder:
         frame.size += size
         if frame.size > MAX_NODES and node.mark is not None:
             message = f"more than {MAX_NODES} values after the expansion of aliases"
-            self.stop(node.mark, message, "yaml-size")
+            self.stop(node.mark, message, "too-large")
         if height >= frame.height:
             frame.height = height + 1
         value = frame.node.value

@@ -125,7 +125,10 @@ def _report_one(found: LeftOver, new: Node, report: Report) -> None:
 
 
 def _is_same(now: Node, then: Node) -> bool:
-    return now is then or (now.mark is not None and now.mark is then.mark)
+    """Whether a value is still the one that was left over, and not an override of today."""
+    if now.mark is None:
+        return now is then
+    return now.mark is then.mark and now.mark.source.name != CLI
 
 
 def _means_same(new: object, old: object) -> bool:

@@ -1,25 +1,5 @@
-"""Nearest spellings of a name."""
+"""The nearest spellings, under the name that this package offers them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from policy_constructor.spelling import nearest
 
 __all__ = ["nearest"]
-
-_LONGEST_NAME = 200
-
-
-def nearest(name: str, candidates: Iterable[str], n: int = 3) -> tuple[str, ...]:
-    """Return up to `n` candidates spelled like `name`, best first; letter case is ignored."""
-    import difflib  # noqa: PLC0415 - costs 10 ms and is needed only when something is wrong
-
-    if len(name) > _LONGEST_NAME:
-        return ()
-    folded: dict[str, list[str]] = {}
-    for candidate in candidates:
-        folded.setdefault(candidate.casefold(), []).append(candidate)
-    close = difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)
-    return tuple(found for match in close for found in folded[match] if found != name)[:n]

@@ -8,7 +8,7 @@ from policy_constructor.config.merge import replace_value
 from policy_constructor.config.node import Node
 from policy_constructor.config.parse import MAX_DEPTH
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.merge import Merger
