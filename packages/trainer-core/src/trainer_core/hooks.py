@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.spelling import nearest
+from trainer_core import hookspecs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +37,8 @@ class Hooks:
         callbacks: Objects with methods marked by `hookimpl`.
 
     Raises:
-        ConfigError: A callback has a method named like a hook without the mark, or listens to
-            none, or takes an argument that its hook does not have.
+        ConfigError: A callback listens to no hook, or has a method that would not be called: not
+            marked, misspelt, or with an argument that the hook does not have.
     """
 
     def __init__(self, manager: pluggy.PluginManager, callbacks: Sequence[Any] = ()) -> None:
@@ -43,10 +46,7 @@ class Hooks:
         for number, callback in reversed(list(enumerate(callbacks))):
             _require_hooks(manager, callback)
             name = f"{type(callback).__name__} (callbacks.{number})"
-            try:
-                manager.register(callback, name=name)
-            except ValueError as exc:  # pluggy's PluginValidationError names the argument
-                raise ConfigError(Problem(str(exc), path=f"callbacks.{number}")) from exc
+            manager.register(callback, name=name)
         self._listeners: dict[str, list[_Listener]] = {}
 
     def call(self, name: str, **values: Any) -> None:
@@ -97,10 +97,24 @@ def _as_step_function(listener: _Listener) -> Callable[[Any, Any], None]:
 def _require_hooks(manager: pluggy.PluginManager, callback: Any) -> None:
     owner = type(callback).__name__
     names = [name for name in dir(type(callback)) if name.startswith("trainer_")]
-    unmarked = [name for name in names if manager.parse_hookimpl_opts(callback, name) is None]
-    if unmarked:
-        message = f"{owner}.{unmarked[0]} is not marked with @trainer_core.hookimpl"
-        raise ConfigError(Problem(message, path="callbacks", code="no-hook"))
     if not names:
-        message = f"{owner} listens to no hook: it has no method 'trainer_...'"
-        raise ConfigError(Problem(message, path="callbacks", code="no-hook"))
+        raise _refused(f"{owner} listens to no hook: it has no method 'trainer_...'")
+    known = [name for name in vars(hookspecs) if name.startswith("trainer_")]
+    for name in names:
+        if name not in known:
+            message = f"{owner}.{name} is named like a hook, and there is none of this name"
+            raise _refused(message, nearest(name, known))
+        if manager.parse_hookimpl_opts(callback, name) is None:
+            raise _refused(f"{owner}.{name} is not marked with @trainer_core.hookimpl")
+        wanted = set(inspect.signature(getattr(callback, name)).parameters)
+        offered = inspect.signature(getattr(hookspecs, name)).parameters
+        if wanted - set(offered):
+            message = (
+                f"{owner}.{name} takes {', '.join(sorted(wanted - set(offered)))!r}; "
+                f"the hook has {', '.join(offered)}"
+            )
+            raise _refused(message)
+
+
+def _refused(message: str, suggestions: tuple[str, ...] = ()) -> ConfigError:
+    return ConfigError(Problem(message, path="callbacks", code="no-hook", suggestions=suggestions))
