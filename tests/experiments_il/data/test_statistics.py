@@ -37,6 +37,12 @@ def test_column_statistics_equal_numpys(values: NDArray[np.float64]) -> None:
     assert found["count"].tolist() == [len(values)]
 
 
+@pytest.mark.parametrize("largest", [1.7e308, 5e-324, 0.0])
+def test_extreme_numbers_neither_overflow_nor_vanish(largest: float) -> None:
+    found = column_statistics(np.array([[-largest], [largest]]))
+    assert (found["mean"][0], found["std"][0], found["max"][0]) == (0.0, largest, largest)
+
+
 @given(st.lists(MATRIX.map(lambda values: values[:, :1]), min_size=1, max_size=4))
 def test_merged_statistics_equal_those_of_the_whole(parts: list[NDArray[np.float64]]) -> None:
     merged = merge_statistics([column_statistics(part) for part in parts])

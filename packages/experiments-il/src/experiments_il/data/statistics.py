@@ -50,19 +50,23 @@ def column_statistics(values_ND: NDArray[Any]) -> dict[str, NDArray[np.float64]]
     """
     ordered = np.sort(values_ND.astype(np.float64), axis=0)
     frames = len(ordered)
+    # Squares of large numbers overflow: work near 1. A power of two changes no digit.
+    largest = np.abs(ordered[[0, -1]]).max(axis=0)
+    scale = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    scaled = ordered / scale
     statistics = {
         "min": ordered[0],
         "max": ordered[-1],
-        "mean": ordered.mean(axis=0),
-        "std": ordered.std(axis=0),
+        "mean": scaled.mean(axis=0) * scale,
+        "std": scaled.std(axis=0) * scale,
         "count": np.array([frames], np.float64),
     }
     for quantile in QUANTILES:
         position = quantile * (frames - 1)
         low = int(position)
         high = min(low + 1, frames - 1)
-        between = ordered[low] + (position - low) * (ordered[high] - ordered[low])
-        statistics[_quantile_name(quantile)] = between
+        between = scaled[low] + (position - low) * (scaled[high] - scaled[low])
+        statistics[_quantile_name(quantile)] = between * scale
     return statistics
 
 

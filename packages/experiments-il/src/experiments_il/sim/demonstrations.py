@@ -105,6 +105,9 @@ class MetaWorldDemonstrations:
             )
             raise DatasetError(message)
         found = read_json(path)
+        if not isinstance(found, dict):
+            message = f"{path}: expected a mapping, found {type(found).__name__}"
+            raise DatasetError(message)
         request = {
             "task": self._task,
             "episodes": self._episodes,
@@ -114,7 +117,7 @@ class MetaWorldDemonstrations:
         other = [
             f"{name} {found.get(name)!r} instead of {wanted!r}"
             for name, wanted in request.items()
-            if not isinstance(found, dict) or found.get(name) != wanted
+            if found.get(name) != wanted
         ]
         if other:
             message = (

@@ -232,7 +232,7 @@ def _claim(out: Path) -> Path:
     try:
         return claim_staging(out.parent, f".{out.name}.recording-")
     except OSError as exc:
-        message = f"{out}: cannot be written: {exc.strerror}"
+        message = f"{out}: cannot be written: {exc.filename}: {exc.strerror}"
         raise StorageError(message) from exc
 
 

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments_il.commands.data import main
+from experiments_il.sim.record import RecordingProgress
+from experiments_il.sim.recording_display import recording_display
+from trainer_core import cli
+
+SAMPLE = Path(__file__).parents[1] / "data/lerobot_v3_image/dataset"
+RECORD = ["data", "record", "metaworld", "--task", "reach-v3", "--episodes", "3", "--out"]
+
+
+def test_record_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "reach"
+    assert main([*RECORD[1:], str(out), "--noise", "0.1", "--seed", "3"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{out}: 3 episodes, ")
+    assert captured.out.endswith("; 0 failed episodes were dropped\n")
+    assert captured.err.splitlines() == [
+        f"recording reach-v3: {n} of 3 episodes" for n in (1, 2, 3)
+    ]
+    description = json.loads((out / "meta/recording.json").read_text())
+    assert (description["noise"], description["seed"]) == (0.1, 3)
+
+
+def test_folder_in_use_exits_with_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert cli.main([*RECORD, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: already exists and is not empty; choose another folder, or remove it\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_unknown_task_exits_with_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["data", "record", "metaworld", "--task", "raech-v3", "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 2
+    assert "Meta-World has no task 'raech-v3'; did you mean 'reach-v3'" in capsys.readouterr().err
+
+
+def test_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
+    code = "import sys; from trainer_core import cli; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *RECORD, str(tmp_path / "out"), "--episodes", "5000"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.recording-*/.writing-*/data-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _out, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.decode() == "interrupted; nothing new was saved\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(SAMPLE)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{SAMPLE}: LeRobotDataset v3.0, 10 frames/s",
+        "3 episodes of 12 to 30 frames (median 20), 62 frames",
+        "tasks: pick the cube, open the drawer",
+        "",
+        "feature                 dtype    shape    min      max",
+        "observation.state       float32  2        -0.9999  1",
+        "action                  float32  2        0.02779  2.869",
+        "next.reward             float32  1        0        0.9667",
+        "next.done               bool     1        0        1",
+        "observation.images.top  image    48x64x3  0        1",
+        "timestamp               float32  1        0        2.9",
+        "frame_index             int64    1        0        29",
+        "episode_index           int64    1        0        2",
+        "index                   int64    1        0        61",
+        "task_index              int64    1        0        1",
+    ]
+
+
+def test_info_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(SAMPLE), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["episodes"] == 3
+    assert document["episode_length"] == {"min": 12, "median": 20, "max": 30}
+    assert document["features"][2] == {
+        "name": "next.reward",
+        "dtype": "float32",
+        "shape": [1],
+        "min": 0.0,
+        "max": pytest.approx(0.96667, abs=1e-4),
+    }
+
+
+def test_info_of_no_data_set_exits_with_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["data", "info", str(tmp_path / "no")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/no: no such folder; a LeRobotDataset was expected there\n"
+    )
+
+
+def test_command_without_work_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, experiments_il.commands.data\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'rich', 'metaworld'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_terminal_gets_a_progress_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with recording_display("reach-v3", 2, console) as update:
+        update(RecordingProgress(2, 2, 130, 1))
+    assert "recording reach-v3" in screen.getvalue()
+    assert "episodes, 130 frames, 1 failed" in screen.getvalue()
+
+
+def test_pipe_gets_at_most_four_lines() -> None:
+    log = io.StringIO()
+    with recording_display("reach-v3", 50, Console(file=log, width=40)) as update:
+        for done in range(1, 51):
+            update(RecordingProgress(done, 50, 60 * done, done // 50))
+    assert log.getvalue().splitlines() == [
+        "recording reach-v3: 13 of 50 episodes",
+        "recording reach-v3: 25 of 50 episodes",
+        "recording reach-v3: 38 of 50 episodes",
+        "recording reach-v3: 50 of 50 episodes, 1 failed",
+    ]
