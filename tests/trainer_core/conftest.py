@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,24 @@ def tiny() -> dict[str, Any]:
         },
         "loggers": [{"_type_": "jsonl"}],
     }
+
+
+@pytest.fixture
+def acme(fake_wheel: FakeWheel) -> None:
+    """Install the components of `data/acme_parts.py`."""
+    parts = {
+        "trainers": {"plain": "Plain", "plain_validated": "PlainValidated"},
+        "datasets": {"empty": "EmptyData", "wrong": "WrongData", "shifted": "ShiftedData"},
+        "evaluators": {"counting": "Evaluator"},
+        "metrics": {"mean_prediction": "MeanPrediction"},
+    }
+    groups = {
+        f"trainer_core.{group}": {key: f"acme_parts:{name}" for key, name in keys.items()}
+        for group, keys in parts.items()
+    }
+    source = (EXPERIMENT.parent / "acme_parts.py").read_text()
+    fake_wheel("acme", groups, {"acme_parts.py": source})
+    sys.modules.pop("acme_parts", None)
 
 
 @pytest.fixture

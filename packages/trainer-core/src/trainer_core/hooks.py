@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.spelling import nearest
@@ -98,14 +98,14 @@ def _require_hooks(manager: pluggy.PluginManager, callback: Any) -> None:
     owner = type(callback).__name__
     names = [name for name in dir(type(callback)) if name.startswith("trainer_")]
     if not names:
-        raise _refused(f"{owner} listens to no hook: it has no method 'trainer_...'")
+        _refuse(f"{owner} listens to no hook: it has no method 'trainer_...'")
     known = [name for name in vars(hookspecs) if name.startswith("trainer_")]
     for name in names:
         if name not in known:
             message = f"{owner}.{name} is named like a hook, and there is none of this name"
-            raise _refused(message, nearest(name, known))
+            _refuse(message, nearest(name, known))
         if manager.parse_hookimpl_opts(callback, name) is None:
-            raise _refused(f"{owner}.{name} is not marked with @trainer_core.hookimpl")
+            _refuse(f"{owner}.{name} is not marked with @trainer_core.hookimpl")
         wanted = set(inspect.signature(getattr(callback, name)).parameters)
         offered = inspect.signature(getattr(hookspecs, name)).parameters
         if wanted - set(offered):
@@ -113,8 +113,8 @@ def _require_hooks(manager: pluggy.PluginManager, callback: Any) -> None:
                 f"{owner}.{name} takes {', '.join(sorted(wanted - set(offered)))!r}; "
                 f"the hook has {', '.join(offered)}"
             )
-            raise _refused(message)
+            _refuse(message)
 
 
-def _refused(message: str, suggestions: tuple[str, ...] = ()) -> ConfigError:
-    return ConfigError(Problem(message, path="callbacks", code="no-hook", suggestions=suggestions))
+def _refuse(message: str, suggestions: tuple[str, ...] = ()) -> NoReturn:
+    raise ConfigError(Problem(message, path="callbacks", code="no-hook", suggestions=suggestions))
