@@ -49,5 +49,9 @@ def test_location_of_several_lines_ends_with_the_first() -> None:
     assert place.end_column == 5
 
 
+def test_very_long_line_is_not_shown() -> None:
+    assert Mark(Source("a", ["x" * 501]), 1, 2).to_location().text == ""
+
+
 def test_location_outside_of_the_text_has_no_line() -> None:
     assert Mark(Source("a"), 7, 1).to_location().text == ""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from policy_constructor.config import Mark, Node, Source, sort_problems
-from policy_constructor.config.report import CLI, Report
+from policy_constructor.config.report import CLI, MAX_PROBLEMS, Report
 from policy_constructor.errors import Problem
 
 
@@ -30,6 +30,21 @@ def test_repeated_problem_is_kept_once() -> None:
         problem,
         Problem("twice", path="b"),
     ]
+
+
+def test_problems_beyond_the_limit_are_counted() -> None:
+    report = Report()
+    for number in range(MAX_PROBLEMS + 3):
+        report.add(None, f"{number}")
+    found = report.sorted()
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1].message == "3 more mistakes are not shown"
+
+
+def test_spellings_are_compared_within_a_budget() -> None:
+    report = Report()
+    assert report.similar("width", ["widht"]) == ("widht",)
+    assert report.similar("width", ["widht"] * 20_000) == ()
 
 
 def test_poisoned_value_is_reported_and_cleared() -> None:

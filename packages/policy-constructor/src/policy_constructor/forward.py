@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 from policy_constructor.static import class_attribute, find_attribute
 
 if TYPE_CHECKING:

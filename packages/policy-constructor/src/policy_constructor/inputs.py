@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policy_constructor.config.suggest import nearest
 from policy_constructor.ir import InputIR
 from policy_constructor.reporting import describe
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path

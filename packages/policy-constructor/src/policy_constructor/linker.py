@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import dotted
-from policy_constructor.config.suggest import nearest
 from policy_constructor.forward import CallSignature, check_call, read_forward, read_function
 from policy_constructor.ir import GraphIR, SpecIR, StepIR
 from policy_constructor.names import name_problem
 from policy_constructor.registry_errors import RegistryError
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.config.suggest import nearest
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from policy_constructor.calls import CallDecl, RefUse, ValueName, read_call
-from policy_constructor.config.suggest import nearest
 from policy_constructor.inputs import read_inputs
 from policy_constructor.ir import InputIR, Ref
 from policy_constructor.names import parse_reference
 from policy_constructor.reporting import describe
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path

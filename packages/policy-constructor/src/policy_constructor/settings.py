@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from policy_constructor.config.suggest import nearest
 from policy_constructor.reporting import describe
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config import ResolvedConfig

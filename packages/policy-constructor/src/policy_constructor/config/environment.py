@@ -6,10 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.spelling import nearest
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 __all__ = ["EnvironmentProblem", "read_environment"]
 
@@ -26,13 +24,17 @@ class EnvironmentProblem(Exception):  # noqa: N818 - what the user did, not what
 
     Attributes:
         code: The stable name of the mistake.
-        suggestions: Nearest right spellings.
+        name: What may be misspelt.
+        candidates: What it may have meant.
     """
 
-    def __init__(self, message: str, code: str, suggestions: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, code: str, name: str = "", candidates: Collection[str] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
-        self.suggestions = suggestions
+        self.name = name
+        self.candidates = candidates
 
 
 def _to_int(text: str) -> int:
@@ -96,14 +98,14 @@ def read_environment(text: str, expand: Callable[[str], str]) -> Any:
     kind, name = kind.strip(), name.strip()
     if colon and kind not in _TYPES:
         message = f"unknown type {kind!r} in an environment reference; known: {', '.join(_TYPES)}"
-        raise EnvironmentProblem(message, "environment-type", nearest(kind, _TYPES))
+        raise EnvironmentProblem(message, "environment-type", kind, _TYPES)
     if not _NAME.fullmatch(name):
         message = f"{name!r} is not the name of an environment variable"
         raise EnvironmentProblem(message, "invalid-reference")
     found = os.environ.get(name)
     if found is None and not comma:
         message = f"the environment variable {name!r} is not set and has no default"
-        raise EnvironmentProblem(message, "missing-environment", nearest(name, os.environ))
+        raise EnvironmentProblem(message, "missing-environment", name, os.environ)
     value = expand(default) if found is None else found
     if not colon:
         return value

@@ -12,7 +12,6 @@ from policy_constructor.config.memory import from_plain
 from policy_constructor.config.node import Mark, Node, Source
 from policy_constructor.config.parse import MAX_BYTES, MAX_DEPTH, parse_text
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +158,9 @@ class Loader:
 
     def _report_missing(self, name: str, file: FilePath, place: Mark | None, path: Path) -> None:
         self.report.incomplete = True
-        near = [entry for entry in _similar(file) if entry not in self._active.values()]
+        near = [
+            entry for entry in _similar(file, self.report) if entry not in self._active.values()
+        ]
         prefix = name[: len(name) - len(file.name)]
         self.report.add(
             place,
@@ -170,14 +171,14 @@ class Loader:
         )
 
 
-def _similar(file: FilePath) -> list[str]:
+def _similar(file: FilePath, report: Report) -> list[str]:
     """Return the names in a missing file's folder that are spelled like its own."""
     try:
         entries = sorted(entry.name for entry in file.parent.iterdir())
     except OSError:
         return []
     stems = [FilePath(entry).stem for entry in entries]
-    close = {file.stem, *nearest(file.stem, stems)}
+    close = {file.stem, *report.similar(file.stem, stems)}
     return [entry for entry, stem in zip(entries, stems, strict=True) if stem in close]
 
 

@@ -11,7 +11,6 @@ from policy_constructor.config.parse import MAX_DEPTH, MAX_NODES
 from policy_constructor.config.paths import parse_path, step_into
 from policy_constructor.config.references import Reference, narrow, split_text
 from policy_constructor.config.scalars import format_scalar, kind_of
-from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Path
@@ -169,7 +168,7 @@ class Interpolator:
                 str(problem),
                 path,
                 code=problem.code,
-                suggestions=problem.suggestions,
+                suggestions=self._report.similar(problem.name, problem.candidates),
             )
             raise _Poisoned from None
         finally:
@@ -253,7 +252,9 @@ class Interpolator:
         parent = dotted(keys[:at])
         near: tuple[str, ...] = ()
         if here.is_mapping:
-            near = tuple(dotted((*keys[:at], name)) for name in nearest(key, here.value))
+            near = tuple(
+                dotted((*keys[:at], name)) for name in self._report.similar(key, here.value)
+            )
             why = f"'{parent}' has no key {key!r}" if at else f"there is no {key!r}"
         elif here.is_list:
             why = f"'{parent}' is a list of {len(here.value)}, it has no {key!r}"

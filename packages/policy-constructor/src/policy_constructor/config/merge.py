@@ -9,7 +9,6 @@ from policy_constructor.config.node import Node
 from policy_constructor.config.parse import MAX_DEPTH
 from policy_constructor.config.report import CLI
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Key, Mark, Path
@@ -30,7 +29,7 @@ _MODES = ("replace", "append", "prepend", "keyed")
 
 
 class TooLargeError(Exception):
-    """Templates multiply what they hold beyond all measure.
+    """There is more to merge than any experiment needs; templates can multiply without end.
 
     Attributes:
         node: Where it was noticed.
@@ -38,7 +37,9 @@ class TooLargeError(Exception):
     """
 
     def __init__(self, node: Node, path: Path) -> None:
-        super().__init__("templates that hold each other many times make too many values")
+        super().__init__(
+            f"more than {_MAX_STEPS} mappings to merge, or deeper than {2 * MAX_DEPTH} levels"
+        )
         self.node = node
         self.path = path
 
@@ -222,7 +223,7 @@ class Merger:
                     (*path, "_merge_"),
                     code="merge",
                     expected=", ".join(_MODES),
-                    suggestions=nearest(mode, _MODES) if isinstance(mode, str) else (),
+                    suggestions=self.report.similar(mode, _MODES) if isinstance(mode, str) else (),
                 )
             return None
         allowed = {"_merge_", "_value_", *(["key"] if mode == "keyed" else [])}

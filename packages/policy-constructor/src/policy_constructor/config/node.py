@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Key", "Mark", "Node", "Path", "Source", "dotted", "to_plain"]
 
+_LONGEST_LINE = 500
+
 Scalar: TypeAlias = str | int | float | bool | None
 Key: TypeAlias = str | int
 Path: TypeAlias = tuple[Key, ...]
@@ -45,9 +47,11 @@ class Mark:
     end_column: int = 0
 
     def to_location(self) -> Location:
-        """Return the place with its source line and include chain."""
+        """Return the place with its include chain, and its source line if that can be shown."""
         lines = self.source.lines
         text = lines[self.line - 1] if 0 < self.line <= len(lines) else ""
+        if len(text) > _LONGEST_LINE:
+            text = ""
         end = self.end_column if self.end_line == self.line else len(text) + 1
         chain: list[Location] = []
         outer = self.source.included_from

@@ -10,7 +10,6 @@ from policy_constructor.config.node import Mark, Node, Source, dotted
 from policy_constructor.config.parse import MAX_DEPTH, parse_value
 from policy_constructor.config.paths import Segment, split_path, step_into
 from policy_constructor.config.scalars import kind_of, parse_scalar
-from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +142,7 @@ def _append_directive(value: Node, override: Override, report: Report) -> Node |
 
 def apply_override(root: Node, override: Override, merger: Merger, report: Report) -> Node:
     """Return the tree with one override applied, unchanged when the override is refused."""
-    edit = _Edit(override, merger)
+    edit = _Edit(override, merger, report)
     try:
         if override.value is None:
             return edit.delete(root, 0)
@@ -163,11 +162,12 @@ def apply_override(root: Node, override: Override, merger: Merger, report: Repor
 class _Edit:
     """Applies one override on the way down its path, without changing the nodes it meets."""
 
-    def __init__(self, override: Override, merger: Merger) -> None:
+    def __init__(self, override: Override, merger: Merger, report: Report) -> None:
         self.keys = override.path
         self.marks = override.marks
         self.value = override.value
         self.merger = merger
+        self.report = report
 
     def set(self, node: Node | None, at: int, path: Path, *, pending: bool = False) -> Node:
         """Return the node with the value merged in below `keys[at:]`."""
@@ -206,7 +206,9 @@ class _Edit:
             if node.is_mapping:
                 where = f"'{dotted(self.keys[:at])}' has" if at else "there is"
                 key = str(self.keys[at])
-                near = tuple(dotted((*self.keys[:at], name)) for name in nearest(key, node.value))
+                near = tuple(
+                    dotted((*self.keys[:at], name)) for name in self.report.similar(key, node.value)
+                )
                 raise _Refused(at, f"{where} no key {key!r} to delete", near)
             raise _Refused(at, self.explain_obstacle(node, at))
         if step.position < len(self.keys):

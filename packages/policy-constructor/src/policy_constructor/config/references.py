@@ -8,6 +8,7 @@ from policy_constructor.config.node import Mark
 
 __all__ = ["Reference", "escape", "narrow", "split_text"]
 
+_BRACE = re.compile(r"[{}]")
 _DOLLARS_BEFORE_BRACE = re.compile(r"(?<!\$)(?=\$+\{)")
 
 
@@ -53,13 +54,10 @@ def split_text(text: str) -> list[str]:
 def _find_end(text: str, position: int) -> int:
     """Return where the `}` stands that closes a reference."""
     depth = 1
-    for index in range(position, len(text)):
-        if text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return index
+    for brace in _BRACE.finditer(text, position):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.start()
     message = "'${' without '}'; write '$${' for these two characters themselves"
     raise ValueError(message)
 

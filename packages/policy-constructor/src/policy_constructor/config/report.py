@@ -6,32 +6,43 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import dotted
 from policy_constructor.errors import Problem
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from policy_constructor.config.node import Mark, Node, Path
 
 __all__ = ["CLI", "Report", "sort_problems"]
 
 CLI = "<cli>"
+MAX_PROBLEMS = 500
+_MAX_COMPARED = 20_000
 
 
 class Report:
     """Collects the problems of one resolution.
 
+    A file can hold a hundred thousand mistakes; the first few hundred are kept.
+
     Attributes:
         problems: What was found so far, in the order of finding.
+        omitted: How many more were found.
         incomplete: A file is missing or could not be parsed, so that a name that cannot be found
             may well be in it.
     """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.omitted = 0
         self.incomplete = False
+        self._compared = 0
 
     def add(self, mark: Mark | None, message: str, path: Path = (), **details: Any) -> None:
         """Record a problem at a mark; `details` are further fields of `Problem`."""
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.omitted += 1
+            return
         location = mark.to_location() if mark else None
         self.problems.append(Problem(message, path=dotted(path), location=location, **details))
 
@@ -40,6 +51,19 @@ class Report:
         self.add(node.mark, message, path, **details)
         node.value = None
         node.poisoned = True
+
+    def similar(self, name: str, candidates: Collection[str]) -> tuple[str, ...]:
+        """Return nearest spellings, none once many names have been compared."""
+        self._compared += len(candidates)
+        return nearest(name, candidates) if self._compared <= _MAX_COMPARED else ()
+
+    def sorted(self) -> list[Problem]:
+        """Return the problems in file order, at the end how many more there are."""
+        found = sort_problems(self.problems)
+        if self.omitted:
+            message = f"{self.omitted} more mistakes are not shown"
+            found.append(Problem(message, code="too-many"))
+        return found
 
 
 def sort_problems(problems: Iterable[Problem]) -> list[Problem]:

@@ -10,7 +10,7 @@ from policy_constructor.config.merge import Merger, TooLargeError
 from policy_constructor.config.node import Node, Source, dotted
 from policy_constructor.config.overrides import apply_override, parse_overrides
 from policy_constructor.config.references import escape
-from policy_constructor.config.report import CLI, Report, sort_problems
+from policy_constructor.config.report import CLI, Report
 from policy_constructor.config.resolved import ResolvedConfig
 from policy_constructor.config.templates import expand_templates, take_templates
 from policy_constructor.errors import ConfigError
@@ -75,7 +75,7 @@ def resolve_config(
     Interpolator(root, report).run()
     _report_left_over(root, merger, report, section_keys or {})
     sources = [*loader.sources, cli] if overrides else loader.sources
-    problems = sort_problems(report.problems)
+    problems = report.sorted()
     if strict and problems:
         raise ConfigError(problems)
     return ResolvedConfig(root, problems, sources, report.incomplete)

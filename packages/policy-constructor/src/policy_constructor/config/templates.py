@@ -8,7 +8,6 @@ from policy_constructor.config.merge import replace_value
 from policy_constructor.config.node import Node
 from policy_constructor.config.parse import MAX_DEPTH
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.merge import Merger
@@ -113,7 +112,7 @@ class _Expander:
         if body is None:
             if not self.report.incomplete:
                 message = f"there is no template {name!r}"
-                near = nearest(name, self.templates)
+                near = self.report.similar(name, self.templates)
                 self.report.add(
                     name_node.mark, message, path, code="unknown-template", suggestions=near
                 )

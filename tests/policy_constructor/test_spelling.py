@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy_constructor.config import nearest
+from policy_constructor.spelling import nearest
 
 
 @pytest.mark.parametrize(
