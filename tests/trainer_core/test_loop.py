@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from types import SimpleNamespace
@@ -104,7 +105,6 @@ def final_state(out: Path, step: int = 13) -> dict[str, Any]:
 
 
 def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert first["state"] == second["state"]
     assert first["records"] == second["records"]
     assert first["tensors"].keys() == second["tensors"].keys()
     assert all(torch.equal(t, second["tensors"][name]) for name, t in first["tensors"].items())
@@ -115,7 +115,7 @@ def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(cuts=st.sets(st.integers(1, 12), min_size=1, max_size=2))
+@given(cuts=st.sets(st.integers(1, 13), min_size=1, max_size=2))
 def test_resumed_run_equals_the_uninterrupted_one(
     train: Train, tmp_path: Path, cuts: set[int]
 ) -> None:
@@ -128,7 +128,10 @@ def test_resumed_run_equals_the_uninterrupted_one(
             assert (result.status, result.step) == ("interrupted", cut)
     result = train(out=out, callbacks=[{"_type_": "ema"}])
     assert result.status == "completed"
-    assert_same(final_state(tmp_path / out), final_state(tmp_path / "whole"))
+    resumed, whole = final_state(tmp_path / out), final_state(tmp_path / "whole")
+    assert_same(resumed, whole)
+    # Interrupted after its last step, a run is saved before its last log line is written.
+    assert resumed["state"] == whole["state"] or 13 in cuts
 
 
 def test_samples_of_a_resumed_run_continue_the_order(train: Train) -> None:
@@ -218,6 +221,13 @@ def test_longer_run_goes_on_from_the_end(train: Train, tmp_path: Path) -> None:
     assert train("trainer.max_steps=16").step == 16
     steps = [record["step"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert steps == [3, 6, 9, 12, 13, 15, 16]
+
+
+def test_changed_batch_size_is_reported(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    train("trainer.max_steps=3")
+    with caplog.at_level(logging.WARNING):
+        train("data.batch_size=2", "trainer.max_steps=5")
+    assert caplog.messages == ["global_batch was 4 and is 2: the order of samples changes here"]
 
 
 def test_starting_over_keeps_the_former_run_aside(train: Train, tmp_path: Path) -> None:

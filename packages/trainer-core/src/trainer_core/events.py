@@ -8,7 +8,7 @@ from trainer_core.measuring import evaluate, validate
 from trainer_core.metrics import MetricWindow, numbers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trainer_core.loggers.fanout import Loggers
     from trainer_core.progress import Progress
@@ -43,6 +43,15 @@ class Events:
         self._validation: dict[str, float] = {}
         self._validated_step = -1
         self._interrupted: Callable[[], bool] = lambda: False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next log line will need, as JSON data."""
+        return {"window": self.window.state_dict(), "rates": list(self.rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with an unfinished log line."""
+        self.window.load_state_dict(state["window"])
+        self.rates = [float(rate) for rate in state["rates"]]
 
     def schedule(self, elapsed_s: Callable[[], float]) -> None:
         """Enter everything that the experiment asks for."""
@@ -94,7 +103,7 @@ class Events:
         """Validate and log at the end what no log line has had yet."""
         if self.state.experiment.val_dataset is not None:
             self.validate()
-        if self._timed_from != self.state.step:
+        if self.window:
             self.log()
         elif self._validation:
             self._write(self._take_validation())

@@ -123,7 +123,7 @@ class _Run:
         self.saver.clean()
         if checkpoint is not None:
             counters = self.saver.restore_rest(checkpoint)
-            self.events.window.load_state_dict(counters["window"])
+            self.events.load_state_dict(counters)
             state.wall_s = float(counters["wall_s"])
         experiment.hooks.call("trainer_fit_start", state=state)
         self.loggers.start(self._describe(checkpoint))
@@ -247,7 +247,7 @@ class _Run:
         }
 
     def _loop_state(self) -> dict[str, Any]:
-        return {"window": self.events.window.state_dict(), "wall_s": self._wall_s()}
+        return {**self.events.state_dict(), "wall_s": self._wall_s()}
 
     def _wall_s(self) -> float:
         return self.state.wall_s + time.perf_counter() - self.began

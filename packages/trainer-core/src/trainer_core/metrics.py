@@ -26,6 +26,10 @@ class MetricWindow:
         self.add = self._pending.append
         """Adds the metrics of one step; a bound method, for the hot path."""
 
+    def __bool__(self) -> bool:
+        """Whether there are steps since the last log line."""
+        return bool(self._pending or self._sums)
+
     def mean(self) -> dict[str, float]:
         """Return the mean of each metric over the window, and begin a new one."""
         self._read()

@@ -87,7 +87,7 @@ class TrainerSection(_MixedSection):
     max_time_s: PositiveFloat | None = Field(None, description="Stop after this time, in seconds.")
     log_every_n_steps: Positive = Field(50, description="Steps between two logged lines.")
     val_every_n_steps: Positive | None = Field(
-        None, description="Steps between two validations; null: at the end of each epoch."
+        None, description="Steps between two validations; null: only at the end of the run."
     )
     grad_accum_steps: Positive = Field(
         1, description="Micro-batches of a step; the global batch stays data.batch_size."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.checkpoint.layout import STATE
@@ -29,6 +30,8 @@ __all__ = [
     "take_snapshot",
     "tensor_copies",
 ]
+
+_log = logging.getLogger(__name__)
 
 _PLUGINS = "plugins/"
 
@@ -125,6 +128,11 @@ def restore_training(state: RunState, checkpoint: Checkpoint) -> None:
 def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put the counters and the generators where they were; return the loop's own counters."""
     document = checkpoint.read_json(STATE)
+    for name in ("seed", "global_batch"):
+        now = getattr(state.experiment, name)
+        if document[name] != now:
+            was = document[name]
+            _log.warning("%s was %s and is %s: the order of samples changes here", name, was, now)
     state.step = int(document["step"])
     state.samples = int(document["samples"])
     state.metrics = dict(document["metrics"])
