@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from trainer_core.plugins import Plugins
     from trainer_core.schema import ExperimentConfig
 
-__all__ = ["LoadedExperiment", "ModelPlan", "load_experiment"]
+__all__ = ["SECTION_KEYS", "LoadedExperiment", "ModelPlan", "load_experiment"]
 
-_SECTION_KEYS = {
+SECTION_KEYS = {
     **ENGINE_KEYS,
     "model": ComponentSection.ENGINE_KEYS,
     "models.*": ComponentSection.ENGINE_KEYS,
@@ -100,7 +100,13 @@ def load_experiment(
     """
     installed = discover() if plugins is None else plugins
     source = config if not isinstance(config, str | Path) else find_config(str(config), installed)
-    resolved = resolve_config(source, overrides, find_recipe=installed.find_recipe, strict=False)
+    resolved = resolve_config(
+        source,
+        overrides,
+        find_recipe=installed.find_recipe,
+        strict=False,
+        section_keys=SECTION_KEYS,
+    )
     usable = _restricted(installed, resolved)
     if runner is not None and resolved.root.is_mapping:
         set_runner(resolved.root, runner)

@@ -28,7 +28,9 @@ def main(argv: list[str]) -> int:
     resolved = resolve_config(
         path, options.overrides, find_recipe=plugins.find_recipe, strict=False
     )
-    for problem in resolved.problems:
+    # Which keys belong to a section whatever its component is, `trainer check` knows.
+    problems = [problem for problem in resolved.problems if problem.code != "left-over"]
+    for problem in problems:
         print(render_problem(problem), file=sys.stderr)
     if options.json:
         import json
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(document, indent=1))
     else:
         print(to_yaml(resolved, sources=options.sources), end="")
-    return 2 if resolved.problems else 0
+    return 2 if problems else 0
 
 
 def _sources(node: Node, path: Path) -> dict[str, dict[str, Any]]:
