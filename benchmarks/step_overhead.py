@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainer_core.build import Experiment
+from trainer_core.built import Experiment
 from trainer_core.datasets import RandomRegression
 from trainer_core.hooking import start_hooks
 from trainer_core.hooks import Hooks

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from policy_constructor.errors import ConfigError
-from trainer_core.build import Experiment, build_experiment
+from trainer_core.build import build_experiment
 from trainer_core.errors import DatasetError
 from trainer_core.experiment import load_experiment
 from trainer_core.ranks import LocalRanks
@@ -15,6 +15,8 @@ from trainer_core.ranks import LocalRanks
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from trainer_core.built import Experiment
 
     Build = Callable[..., Experiment]
 

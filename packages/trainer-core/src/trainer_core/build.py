@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.errors import ConfigError
+from trainer_core.built import Experiment
+from trainer_core.callbacks.model_checkpoint import ModelCheckpoint
 from trainer_core.errors import DatasetError
 from trainer_core.hardware import configure_torch, resolve_device, resolve_precision
 from trainer_core.hooks import Hooks
@@ -24,61 +25,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainer_core.experiment import LoadedExperiment
-    from trainer_core.optim import ScheduleHandle
     from trainer_core.ranks import Ranks
     from trainer_core.schema import ExperimentConfig
 
 __all__ = ["Experiment", "build_experiment"]
-
-
-@dataclass
-class Experiment:
-    """Everything a run needs, built.
-
-    Attributes:
-        name: The run's name.
-        seed: The run's seed.
-        device: Where models and batches are.
-        models: The components by name, unwrapped.
-        optimizers: The optimizers by name.
-        schedules: The learning-rate schedules by the name of their optimizer.
-        trainer: Owns what a step does.
-        dataset: The training split.
-        val_dataset: The validation split, or None.
-        normalizer: The data set's normalisation, on the device.
-        global_batch: Samples of a step over all ranks.
-        total_steps: Optimizer steps of the run.
-        settings: The engine's keys of `trainer:` (a `TrainerSection`, or anything with them).
-        num_workers: Loader processes.
-        evaluator: Measures the policy, or None.
-        evaluate_every: Steps between two evaluations; 0: only at the end.
-        metrics: Metrics of the validation batches.
-        hooks: The callbacks and hook plugins.
-        loggers: Where metrics go.
-        loaded: The checked experiment that this was built from; None if it was put together in
-            Python.
-    """
-
-    name: str
-    seed: int
-    device: torch.device
-    models: nn.ModuleDict
-    optimizers: dict[str, torch.optim.Optimizer]
-    schedules: dict[str, ScheduleHandle]
-    trainer: Any
-    dataset: Any
-    normalizer: Normalizer
-    global_batch: int
-    total_steps: int
-    settings: Any
-    hooks: Hooks
-    val_dataset: Any = None
-    num_workers: int = 0
-    evaluator: Any = None
-    evaluate_every: int = 0
-    metrics: list[Any] = field(default_factory=list)
-    loggers: list[Any] = field(default_factory=list)
-    loaded: LoadedExperiment | None = None
 
 
 def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
@@ -201,8 +151,6 @@ def _check_batch_size(loaded: LoadedExperiment, ranks: Ranks) -> None:
 
 
 def _with_default_callbacks(callbacks: list[Any]) -> list[Any]:
-    from trainer_core.callbacks.model_checkpoint import ModelCheckpoint  # noqa: PLC0415 - it imports the loop's state
-
     if any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         return callbacks
     return [*callbacks, ModelCheckpoint()]

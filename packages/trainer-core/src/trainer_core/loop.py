@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from trainer_core.build import Experiment
+    from trainer_core.built import Experiment
     from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.progress import Progress
     from trainer_core.protocols import Batch

@@ -17,7 +17,7 @@ from trainer_core.tree import move_to_device
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trainer_core.build import Experiment
+    from trainer_core.built import Experiment
 
 __all__ = ["check_first_batch", "describe_batch"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from trainer_core.build import Experiment
+    from trainer_core.built import Experiment
     from trainer_core.normalize import Normalizer
     from trainer_core.optim import ScheduleHandle
     from trainer_core.ranks import Ranks
