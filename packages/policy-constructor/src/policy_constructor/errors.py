@@ -93,9 +93,7 @@ class ConfigError(ValueError):
 def render_problem(problem: Problem, severity: str = "error") -> str:
     """Render one problem: place, key and message, then the source line, a caret and the notes."""
     place = problem.location
-    head = ": ".join(
-        part for part in (str(place) if place else "", severity, problem.path) if part
-    )
+    head = ": ".join(part for part in (str(place) if place else "", severity, problem.path) if part)
     lines = [f"{head}: {problem.message}{_did_you_mean(problem.suggestions)}"]
     gutter = " " * 4
     if place and place.text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path as FilePath
@@ -11,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.compiler import compile_graph
 from policy_constructor.config import resolve_config
-from policy_constructor.config.node import to_plain
+from policy_constructor.config.node import Node, dotted, to_plain
 from policy_constructor.spelling import nearest
 from trainer_core.check import component_paths
 from trainer_core.schema import ComponentSection
 
 if TYPE_CHECKING:
     from policy_constructor.config import ResolvedConfig
-    from policy_constructor.config.node import Node, Path
+    from policy_constructor.config.node import Path
     from policy_constructor.errors import Problem
     from policy_constructor.ir import GraphIR
     from trainer_core.plugins import Plugins
 
 __all__ = ["ModelPlan", "plan_models"]
-
-_REFERENCE = re.compile(r"\$+\{")
 
 
 @dataclass(frozen=True)
@@ -130,10 +127,10 @@ def _model_file(
     params = resolved.node(*path, "params")
     found = resolve_config(
         file if file.is_file() else config.value,
-        _params_overrides(params),
         find_recipe=plugins.find_recipe,
         included_from=config.mark,
         strict=False,
+        extra_layer=None if params is None else Node({"params": params}),
     )
     return found, ("model",), _unknown_params(resolved, path, found, params)
 
@@ -152,24 +149,6 @@ def _neighbours(file: FilePath) -> list[str]:
         return [entry.name for entry in file.parent.iterdir()]
     except OSError:
         return []
-
-
-def _params_overrides(params: Node | None) -> list[str]:
-    """Return the component's `params` as one more layer over the model file's."""
-    if params is None or not params.is_mapping:
-        return []
-    return [
-        f'params."{key}"={json.dumps(_escaped(to_plain(value)))}' for key, value in params.items()
-    ]
-
-
-def _escaped(value: Any) -> Any:
-    """Return plain data in which no text is read as a `${reference}` again."""
-    if isinstance(value, str):
-        return _REFERENCE.sub(lambda found: f"${found.group()}", value)
-    if isinstance(value, dict):
-        return {key: _escaped(child) for key, child in value.items()}
-    return [_escaped(child) for child in value] if isinstance(value, list) else value
 
 
 def _unknown_params(
@@ -201,17 +180,16 @@ def _items(node: Node | None) -> list[tuple[Any, Node]]:
 
 
 def _in_experiment(file: ResolvedConfig, resolved: ResolvedConfig, path: Path) -> list[Problem]:
-    """Return a model file's problems; those of its `params` are placed in the experiment."""
-    names = [str(name) for name, _ in _items(resolved.node(*path, "params"))]
-    moved = []
-    for problem in file.problems:
-        place = problem.location
-        if place is None or place.file != "<cli>" or place.line > len(names):
-            moved.append(problem)
-            continue
-        where = resolved.problem((*path, "params", names[place.line - 1]), problem.message)
-        moved.append(replace(problem, path=where.path, location=where.location))
-    return moved
+    """Return a model file's problems; what the experiment set has its path in the experiment."""
+    ours = {source.name for source in resolved.sources}
+    return [
+        replace(problem, path=dotted((*path, problem.path)))
+        if problem.location is not None
+        and problem.location.file in ours
+        and problem.path.startswith("params.")
+        else problem
+        for problem in file.problems
+    ]
 
 
 def _with_engine_keys(problem: Problem, path: Path) -> Problem:
