@@ -17,6 +17,7 @@ __all__ = ["Progress", "QuietProgress", "TerminalProgress", "format_duration", "
 
 REFRESH_S = 0.2
 _QUIET_S = 10.0
+_SHOWN_IN_BAR = ("loss", "val/loss", "lr")
 
 
 class Progress(Protocol):
@@ -85,7 +86,7 @@ class TerminalProgress:
 
         self._bar: RichProgress = progress.Progress(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
+            progress.BarColumn(bar_width=16),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
@@ -115,8 +116,10 @@ class TerminalProgress:
     def show_metrics(self, metrics: Mapping[str, float]) -> None:
         """Show the newest metrics at the next redraw."""
         if self._task is not None:
-            text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            self._bar.update(self._task, metrics=text)
+            shown = {name: value for name, value in metrics.items() if name in _SHOWN_IN_BAR}
+            if shown:
+                text = " ".join(f"{name} {value:.3g}" for name, value in shown.items())
+                self._bar.update(self._task, metrics=text)
 
     def track(self, done: int, total: int, text: str) -> None:
         """Show a second bar until it is full."""
