@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from policy_constructor import module_source, signature
-from policy_constructor.metadata import scan
+from policy_constructor.discovery.metadata import scan
+from policy_constructor.signatures import module_source, signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable

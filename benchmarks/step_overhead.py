@@ -27,15 +27,15 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainer_core.built import Experiment
 from trainer_core.datasets import RandomRegression
-from trainer_core.hooking import start_hooks
-from trainer_core.hooks import Hooks
+from trainer_core.discovery.hooking import start_hooks
+from trainer_core.engine.built import Experiment
+from trainer_core.engine.hooks import Hooks
+from trainer_core.engine.loop import fit
+from trainer_core.engine.progress import TerminalProgress
 from trainer_core.io import Mapping
-from trainer_core.loop import fit
 from trainer_core.normalize import Normalizer
 from trainer_core.optim import ScheduleHandle
-from trainer_core.progress import TerminalProgress
 from trainer_core.step import StepOptions
 from trainer_core.trainers import DefaultTrainer
 

@@ -63,11 +63,13 @@ def test_unknown_law_lists_the_known_ones() -> None:
 
 @given(t=st.floats(0, 1), noise=st.floats(-3, 3), data=st.floats(-3, 3))
 def test_velocity_is_the_derivative_of_the_path(t: float, noise: float, data: float) -> None:
-    x_0, x_1 = torch.tensor([[noise]]).double(), torch.tensor([[data]]).double()
-    at = interpolate(x_0, x_1, torch.tensor([t]).double())
+    x_0 = torch.tensor([[noise]], dtype=torch.float64)
+    x_1 = torch.tensor([[data]], dtype=torch.float64)
+    time = torch.tensor([t], dtype=torch.float64)
+    at = interpolate(x_0, x_1, time)
     velocity = velocity_target(x_0, x_1)
     assert torch.allclose(at, x_0 + t * velocity, atol=1e-12)
-    assert torch.allclose(endpoint(at, velocity, torch.tensor([t]).double()), x_1, atol=1e-12)
+    assert torch.allclose(endpoint(at, velocity, time), x_1, atol=1e-12)
 
 
 def test_each_sample_has_its_own_time() -> None:

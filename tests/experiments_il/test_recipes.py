@@ -10,7 +10,7 @@ import experiments_il.recipes
 from experiments_il.losses import L2
 from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyTrainer
 from policy_constructor import build_model
-from trainer_core.experiment import LoadedExperiment, load_experiment
+from trainer_core.experiment.loading import LoadedExperiment, load_experiment
 from trainer_core.normalize import Normalizer
 from trainer_core.run import run
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from policy_constructor.build import build_model, from_ir
-from policy_constructor.compiler import compile_graph
 from policy_constructor.config import resolve_config
 from policy_constructor.errors import ConfigError
+from policy_constructor.graph.compiler import compile_graph
 from policy_constructor.lazy import lazy_modules, require_materialized
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from torch import nn
 
 from policy_constructor.build import build_model
 from policy_constructor.errors import ConfigError
+from policy_constructor.graph.names import MODULE_ATTRIBUTES
 from policy_constructor.graph_module import GraphModel, unpack
-from policy_constructor.names import MODULE_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

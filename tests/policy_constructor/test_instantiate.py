@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from policy_constructor.build import build_model
-from policy_constructor.component import ComponentRef
+from policy_constructor.discovery.component import ComponentRef
+from policy_constructor.discovery.registry import Registry
 from policy_constructor.errors import ConfigError
-from policy_constructor.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path

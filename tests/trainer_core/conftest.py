@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainer_core.experiment import load_experiment
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.results import RunResult
 
 FakeWheel = Callable[..., Path]
@@ -121,8 +121,8 @@ def train(tiny: dict[str, Any], tmp_path: Path) -> Train:
         spy: Any = None,
         **sections: Any,
     ) -> RunResult:
-        from trainer_core.build import build_experiment
-        from trainer_core.loop import fit
+        from trainer_core.engine.build import build_experiment
+        from trainer_core.engine.loop import fit
         from trainer_core.ranks import LocalRanks
 
         config = {key: value for key, value in (tiny | sections).items() if value is not None}

@@ -6,9 +6,9 @@ import pytest
 from torch import nn
 
 from policy_constructor.errors import ConfigError
+from trainer_core.discovery.plugins import Plugins, discover
 from trainer_core.instantiate import instantiate
 from trainer_core.losses import TorchLoss
-from trainer_core.plugins import Plugins, discover
 
 
 @pytest.fixture(scope="module")

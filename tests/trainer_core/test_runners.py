@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer_core.experiment import load_experiment
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.runners import LocalRunner
 
 

@@ -44,7 +44,7 @@ def test_training_goes_on_when_a_save_fails(
             raise StorageError(msg)
         return commit_checkpoint(folder, snapshot)
 
-    monkeypatch.setattr("trainer_core.saving.commit_checkpoint", refuse_twice)
+    monkeypatch.setattr("trainer_core.engine.saving.commit_checkpoint", refuse_twice)
     with caplog.at_level(logging.WARNING):
         result = train(callbacks=[{"_type_": "model_checkpoint", "every_n_steps": 4}])
     assert result.status == "completed"
@@ -63,7 +63,7 @@ def test_last_save_that_fails_ends_the_run(
         msg = f"cannot write {folder}: Read-only file system"
         raise StorageError(msg)
 
-    monkeypatch.setattr("trainer_core.saving.commit_checkpoint", refuse)
+    monkeypatch.setattr("trainer_core.engine.saving.commit_checkpoint", refuse)
     with pytest.raises(StorageError, match="Read-only file system"):
         train()
 

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
-from trainer_core.loggers.stdout import StdoutLogger
-
-if TYPE_CHECKING:
-    import pytest
+from trainer_core.loggers.stdout import StdoutLogger, format_duration
 
 RUN = {
     "name": "pick-place",
@@ -36,3 +33,8 @@ def test_line_has_metrics_rate_and_time_left(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == (
         "step 100/200  loss 0.25  lr 0.001  64 samples/s  data 20%  0:50 left\n"
     )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3723, "1:02:03")])
+def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

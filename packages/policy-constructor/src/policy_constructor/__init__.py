@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from policy_constructor.build import build_model
-    from policy_constructor.compiler import compile_graph
     from policy_constructor.config import ResolvedConfig, resolve_config
     from policy_constructor.errors import ConfigError, Problem
-    from policy_constructor.ir import GraphIR
+    from policy_constructor.graph.compiler import compile_graph
+    from policy_constructor.graph.ir import GraphIR
 
 __all__ = [
     "ConfigError",
@@ -25,11 +25,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ConfigError": "policy_constructor.errors",
-    "GraphIR": "policy_constructor.ir",
+    "GraphIR": "policy_constructor.graph.ir",
     "Problem": "policy_constructor.errors",
     "ResolvedConfig": "policy_constructor.config",
     "build_model": "policy_constructor.build",
-    "compile_graph": "policy_constructor.compiler",
+    "compile_graph": "policy_constructor.graph.compiler",
     "resolve_config": "policy_constructor.config",
 }
 

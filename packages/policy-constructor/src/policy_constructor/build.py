@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from policy_constructor.compiler import compile_graph
 from policy_constructor.config import ResolvedConfig, resolve_config
+from policy_constructor.discovery.registry import blocks_registry, ops_registry
+from policy_constructor.graph.compiler import compile_graph
 from policy_constructor.instantiate import instantiate_graph
 from policy_constructor.lazy import materialize
-from policy_constructor.registry import blocks_registry, ops_registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from policy_constructor.config.node import Path
-    from policy_constructor.ir import GraphIR
-    from policy_constructor.registry import Registry
+    from policy_constructor.discovery.registry import Registry
+    from policy_constructor.graph.ir import GraphIR
 
 __all__ = ["build_model", "from_ir"]
 

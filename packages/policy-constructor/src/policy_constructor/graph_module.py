@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from policy_constructor.ir import Ref
+from policy_constructor.graph.ir import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch.fx.graph import PythonCode
 
-    from policy_constructor.ir import GraphIR, StepIR
+    from policy_constructor.graph.ir import GraphIR, StepIR
 
 __all__ = ["GraphModel", "unpack"]
 

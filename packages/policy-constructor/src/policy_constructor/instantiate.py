@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.graph.ir import GraphIR, SpecIR
+from policy_constructor.graph.specs import has_prefix
 from policy_constructor.graph_module import GraphModel
-from policy_constructor.ir import GraphIR, SpecIR
-from policy_constructor.registry_errors import RegistryError
-from policy_constructor.specs import has_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from policy_constructor.ir import StepIR
-    from policy_constructor.registry import Registry
+    from policy_constructor.discovery.registry import Registry
+    from policy_constructor.graph.ir import StepIR
 
 __all__ = ["instantiate_graph", "instantiate_spec"]
 

@@ -15,7 +15,7 @@ from policy_constructor.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from policy_constructor.ir import GraphIR
+    from policy_constructor.graph.ir import GraphIR
 
 __all__ = ["lazy_modules", "materialize", "require_materialized"]
 

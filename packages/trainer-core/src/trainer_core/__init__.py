@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Batch": "trainer_core.protocols",
     "CheckpointError": "trainer_core.errors",
-    "ComponentRef": "policy_constructor.registry",
+    "ComponentRef": "policy_constructor.discovery.registry",
     "ConfigError": "policy_constructor.errors",
     "DatasetError": "trainer_core.errors",
     "DatasetFactory": "trainer_core.protocols",
@@ -26,7 +26,7 @@ _MODULES = {
     "MetricLogger": "trainer_core.protocols",
     "MissingPackageError": "trainer_core.errors",
     "OptimizerFactory": "trainer_core.protocols",
-    "Registry": "policy_constructor.registry",
+    "Registry": "policy_constructor.discovery.registry",
     "RunResult": "trainer_core.results",
     "Runner": "trainer_core.protocols",
     "SchedulerFactory": "trainer_core.protocols",
@@ -38,7 +38,7 @@ _MODULES = {
     "cast_dtype": "trainer_core.tree",
     "hookimpl": "trainer_core.hookspecs",
     "instantiate": "trainer_core.instantiate",
-    "load_experiment": "trainer_core.experiment",
+    "load_experiment": "trainer_core.experiment.loading",
     "move_to_device": "trainer_core.tree",
     "run": "trainer_core.run",
     "seed_worker": "trainer_core.seeding",
@@ -49,8 +49,8 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    from policy_constructor.discovery.registry import ComponentRef, Registry
     from policy_constructor.errors import ConfigError
-    from policy_constructor.registry import ComponentRef, Registry
     from trainer_core.errors import (
         CheckpointError,
         DatasetError,
@@ -60,10 +60,9 @@ if TYPE_CHECKING:
         TrainerError,
         UserError,
     )
-    from trainer_core.experiment import load_experiment
+    from trainer_core.experiment.loading import load_experiment
     from trainer_core.hookspecs import hookimpl
     from trainer_core.instantiate import instantiate
-    from trainer_core.results import RunResult
     from trainer_core.protocols import (
         Batch,
         DatasetFactory,
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
         StepContext,
         Trainer,
     )
+    from trainer_core.results import RunResult
     from trainer_core.run import run
     from trainer_core.seeding import seed_worker, set_global_seed
     from trainer_core.step import LossTrainer

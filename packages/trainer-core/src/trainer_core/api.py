@@ -7,6 +7,7 @@ adds (a hook, an optional argument, a method with a default); a major version ma
 from __future__ import annotations
 
 from policy_constructor.errors import ConfigError, Location, Problem
+from trainer_core.discovery.registrar import Registrar
 from trainer_core.errors import (
     CheckpointError,
     DatasetError,
@@ -33,7 +34,6 @@ from trainer_core.protocols import (
     StepContext,
     Trainer,
 )
-from trainer_core.registrar import Registrar
 
 __all__ = [
     "API_VERSION",

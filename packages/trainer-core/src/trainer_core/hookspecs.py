@@ -1,8 +1,8 @@
 """The hooks that installed plugins and the callbacks of a file may implement.
 
 Mark an implementation with `trainer_core.hookimpl`. It may take any subset of a hook's arguments,
-by name. `state` is the engine's `trainer_core.loop.RunState`. Hooks run on every rank, in the
-order of the plugins' names, unless it says "rank 0" below.
+by name. `state` is the engine's `trainer_core.engine.state.RunState`. Hooks run on every rank,
+in the order of the plugins' names, unless it says "rank 0" below.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trainer_core.registrar import Registrar
-    from trainer_core.schema import ExperimentConfig
+    from trainer_core.discovery.registrar import Registrar
+    from trainer_core.experiment.schema import ExperimentConfig
 
 __all__ = [
     "PROJECT",

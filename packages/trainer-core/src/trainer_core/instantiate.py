@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.errors import ConfigError, Problem
-from policy_constructor.registry import RegistryError
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from policy_constructor.config import Key, ResolvedConfig
-    from trainer_core.plugins import Plugins
+    from trainer_core.discovery.plugins import Plugins
 
 __all__ = ["call_checked", "instantiate", "load_component", "placed"]
 

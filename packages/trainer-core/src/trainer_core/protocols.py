@@ -226,5 +226,3 @@ class Runner(Protocol):
     def run(self, experiment: Any) -> Any:
         """Run a `LoadedExperiment` and return its `RunResult`."""
         ...
-
-

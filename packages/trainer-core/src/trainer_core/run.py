@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.errors import Interrupted, TrainerError
-from trainer_core.experiment import load_experiment
+from trainer_core.experiment.loading import load_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from trainer_core.experiment import LoadedExperiment
+    from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
 
 __all__ = ["EXIT_CODES", "run"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer_core.build import build_experiment
-from trainer_core.loop import fit
+from trainer_core.engine.build import build_experiment
+from trainer_core.engine.loop import fit
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
 
 if TYPE_CHECKING:
-    from trainer_core.experiment import LoadedExperiment
+    from trainer_core.experiment.loading import LoadedExperiment
 
 __all__ = ["LocalRunner"]
 

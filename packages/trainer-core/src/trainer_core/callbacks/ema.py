@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trainer_core.state import RunState
+    from trainer_core.engine.state import RunState
 
 __all__ = ["EMA"]
 

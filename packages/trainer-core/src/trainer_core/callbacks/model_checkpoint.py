@@ -8,7 +8,7 @@ from trainer_core.checkpoint.retention import prune
 from trainer_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from trainer_core.state import RunState
+    from trainer_core.engine.state import RunState
 
 __all__ = ["ModelCheckpoint"]
 

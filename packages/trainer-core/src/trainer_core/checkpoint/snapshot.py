@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer_core.checkpoint.reader import Checkpoint
-    from trainer_core.state import RunState
+    from trainer_core.engine.state import RunState
 
 __all__ = [
     "load_payload",

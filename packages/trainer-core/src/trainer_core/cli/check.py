@@ -6,7 +6,7 @@ import sys
 
 from policy_constructor.errors import ConfigError, Problem, render_problem
 from trainer_core.cli.arguments import config_parser, parse_config_line
-from trainer_core.experiment import LoadedExperiment, load_experiment
+from trainer_core.experiment.loading import LoadedExperiment, load_experiment
 
 __all__ = ["main"]
 

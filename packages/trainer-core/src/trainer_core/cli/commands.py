@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from policy_constructor.metadata import EntryPointRecord
+    from policy_constructor.discovery.metadata import EntryPointRecord
 
 __all__ = ["COMMANDS", "Command", "dispatch", "help_text"]
 
@@ -75,7 +75,7 @@ def help_text() -> str:
 
 def installed_commands() -> list[EntryPointRecord]:
     """Return the commands of other wheels; the first of a name wins, our own names are taken."""
-    from trainer_core.plugins import installed_records
+    from trainer_core.discovery.plugins import installed_records
 
     taken = {words[0] for words in COMMANDS}
     records = []
@@ -87,9 +87,9 @@ def installed_commands() -> list[EntryPointRecord]:
 
 
 def _run_installed(record: EntryPointRecord, arguments: list[str]) -> int:
-    from policy_constructor.component import refs_by_kind
-    from policy_constructor.registry import PluginLoadError
-    from trainer_core.plugin_names import GROUPS
+    from policy_constructor.discovery.component import refs_by_kind
+    from policy_constructor.discovery.registry import PluginLoadError
+    from trainer_core.discovery.names import GROUPS
 
     try:
         main = _load(record.value)

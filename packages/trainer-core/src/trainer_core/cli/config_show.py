@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from policy_constructor.config import describe_source, dotted, resolve_config, to_yaml
 from policy_constructor.errors import render_problem
 from trainer_core.cli.arguments import config_parser, parse_config_line
-from trainer_core.plugins import discover
-from trainer_core.recipes import find_config
+from trainer_core.discovery.plugins import discover
+from trainer_core.discovery.recipes import find_config
 
 if TYPE_CHECKING:
     from policy_constructor.config import Node, Path

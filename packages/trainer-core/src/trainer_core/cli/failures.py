@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.errors import ConfigError
-from policy_constructor.registry import RegistryError
 from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:

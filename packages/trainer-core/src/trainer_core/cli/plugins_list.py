@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainer_core.plugins import PluginRecord, discover
+from trainer_core.discovery.plugins import PluginRecord, discover
 
 __all__ = ["main"]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.progress import format_duration
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["StdoutLogger"]
+__all__ = ["StdoutLogger", "format_duration"]
 
 _BESIDES = ("epoch", "samples", "data_s", "step_s", "samples_per_s")
 
@@ -68,3 +66,10 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / size:.2f} {unit}"
     return str(count)
+
+
+def format_duration(seconds: float) -> str:
+    """Return `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

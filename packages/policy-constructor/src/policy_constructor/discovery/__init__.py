@@ -1,0 +1,1 @@
+"""What is installed: entry points, component references, registries."""

@@ -1,0 +1,1 @@
+"""The `model:` section, compiled to a graph without torch."""

@@ -1,0 +1,1 @@
+"""What a component accepts, read from its source without importing it."""

@@ -1,0 +1,1 @@
+"""Which components exist, which are switched off, and which hooks listen."""

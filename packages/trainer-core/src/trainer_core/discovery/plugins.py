@@ -1,0 +1,307 @@
+"""Which components are installed: discovery, name lookup, switching off, recipes.
+
+Nothing of a plugin is imported here; a component's module is imported when a registry loads it,
+a hook plugin's when `trainer_core.discovery.hooking` starts the hooks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from policy_constructor.discovery.component import refs_by_kind
+from policy_constructor.discovery.metadata import scan
+from policy_constructor.discovery.registry import Registry, RegistryError, build_registries
+from trainer_core.discovery.blocking import blocked_by_environment, blocked_outside, reasons
+from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS, PROTOCOLS, an, install_hint, noun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pluggy
+
+    from policy_constructor.discovery.component import ComponentRef
+    from policy_constructor.discovery.metadata import EntryPointRecord
+
+__all__ = ["PluginRecord", "Plugins", "discover", "installed_records"]
+
+
+class PluginRecord(NamedTuple):
+    """One line of `trainer plugins list`."""
+
+    kind: str
+    key: str
+    dist: str
+    version: str
+    target: str
+    status: str
+
+
+class Plugins:
+    """The components that a run may use; a value that is passed along.
+
+    Args:
+        records: What `policy_constructor.discovery.metadata.scan` returned.
+        prefer: Preferred distribution by kind and key.
+        blocked: Reasons by distribution or full id.
+        extra_refs: References that no entry point declares.
+
+    Attributes:
+        registries: A registry for each kind of component.
+        commands: Sub-commands of the command line.
+        recipes: Folders of experiment files.
+        hooks: Hook plugins.
+        hook_problems: Hook plugins that could not be used, and why; filled when hooks start.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[EntryPointRecord],
+        *,
+        prefer: Mapping[str, Mapping[str, str]] | None = None,
+        blocked: Mapping[str, str] | None = None,
+        extra_refs: Iterable[ComponentRef] = (),
+    ) -> None:
+        self._records = tuple(records)
+        self._prefer = dict(prefer or {})
+        self._blocked = dict(blocked or {})
+        self._extra_refs = tuple(extra_refs)
+        self._asked_hooks = False
+        self.hook_problems: list[str] = []
+        others, _ = refs_by_kind(self._records, GROUPS)
+        self.commands = tuple(ref for ref in others if ref.kind == "command")
+        self.recipes = tuple(ref for ref in others if ref.kind == "recipe")
+        self.hooks = tuple(ref for ref in others if ref.kind == "hook")
+        self.registries: dict[str, Registry[Any]] = self._build()
+
+    def _build(self) -> dict[str, Registry[Any]]:
+        return build_registries(
+            self._records,
+            COMPONENT_GROUPS,
+            prefer=self._prefer,
+            blocked=self._blocked,
+            protocols={kind: _follows(name) for kind, name in PROTOCOLS.items()},
+            extra_refs=self._extra_refs,
+        )
+
+    def restricted(
+        self, *, disable: Iterable[str] = (), prefer: Mapping[str, Mapping[str, str]] | None = None
+    ) -> Plugins:
+        """Return the same components with what a file's `plugins:` section says on top."""
+        blocked = self._blocked | reasons(disable, "plugins.disable of the file")
+        merged = {kind: dict(choice) for kind, choice in self._prefer.items()}
+        for kind, choice in (prefer or {}).items():
+            merged.setdefault(kind, {}).update(choice)
+        return Plugins(self._records, prefer=merged, blocked=blocked, extra_refs=self._extra_refs)
+
+    def find(self, type_name: str, kinds: Sequence[str] = ()) -> ComponentRef:
+        """Return the component that a `_type_` means.
+
+        Args:
+            type_name: `torch`, `loss.torch`, `nn.ReLU`, or any of them as `wheel::name`.
+            kinds: Kinds that the position in the file takes; empty inside another component, where
+                a bare name is a block.
+
+        Raises:
+            RegistryError: Unknown, of another kind, declared twice, or switched off.
+        """
+        dist, separator, name = type_name.rpartition("::")
+        first, dot, rest = name.partition(".")
+        if dot and first in self.registries:
+            if kinds and first not in kinds:
+                raise self._wrong_kind(type_name, first, kinds)
+            return self._ref(first, dist + separator + rest)
+        positions = kinds or ("block",)
+        for kind in positions:
+            if dist + separator + name in self.registries[kind]:
+                return self.registries[kind].ref(dist + separator + name)
+        return self._missed(type_name, positions)
+
+    def load(self, ref: ComponentRef) -> Any:
+        """Import a component's module and return its object.
+
+        Raises:
+            PluginLoadError: The module fails to import, lacks the attribute, or the object does
+                not keep to its protocol.
+        """
+        registry = self.registries[ref.kind]
+        qualified = f"{ref.dist}::{ref.key}" if ref.dist else ref.key
+        return registry.load(qualified if qualified in registry else ref.key)
+
+    def find_recipe(self, name: str) -> Path | None:
+        """Return the file of a recipe such as `il/pick_place`, or None."""
+        from trainer_core.discovery.recipes import find_recipe  # noqa: PLC0415 - listing needs no files
+
+        return find_recipe(name, self.usable(self.recipes))
+
+    def recipe_names(self) -> list[str]:
+        """Return the names of all installed recipes."""
+        from trainer_core.discovery.recipes import recipe_names  # noqa: PLC0415 - listing needs no files
+
+        return recipe_names(self.usable(self.recipes))
+
+    def usable(self, refs: Iterable[ComponentRef]) -> list[ComponentRef]:
+        """Return the references that are neither broken, shadowed nor switched off."""
+        return [ref for ref in refs if self._status(ref) == "ok"]
+
+    def hook_manager(self) -> pluggy.PluginManager:
+        """Import the hook plugins that are not switched off and return their manager.
+
+        A plugin that cannot be used is left out and named in `hook_problems`.
+        """
+        from trainer_core.discovery.hooking import start_hooks  # noqa: PLC0415 - costs pluggy
+
+        manager, problems = start_hooks(self.usable(self.hooks))
+        if problems != self.hook_problems:
+            self.hook_problems = problems
+            _warn(problems)
+        return manager
+
+    def records(self) -> list[PluginRecord]:
+        """Return one record for each declaration, sorted; nothing is imported."""
+        rows = [
+            _row(ref, registry.status(ref))
+            for registry in self.registries.values()
+            for ref in registry.refs()
+        ]
+        for registry in self.registries.values():
+            for family in registry.families:
+                blocked = family.dist in self._blocked
+                status = "shadowed" if family.shadowed else "blocked" if blocked else "ok"
+                rows.append(
+                    PluginRecord(
+                        family.kind,
+                        family.pattern,
+                        family.dist,
+                        family.version,
+                        family.module,
+                        status,
+                    )
+                )
+        for ref in (*self.commands, *self.recipes, *self.hooks):
+            rows.append(_row(ref, self._status(ref)))  # noqa: PERF401 - reads as the two above
+        return sorted(rows)
+
+    def _status(self, ref: ComponentRef) -> str:
+        if ref.problem is not None:
+            return "invalid"
+        if ref.shadowed:
+            return "shadowed"
+        return "blocked" if {ref.dist, ref.full_id} & self._blocked.keys() else "ok"
+
+    def _ref(self, kind: str, key: str) -> ComponentRef:
+        if key in self.registries[kind]:
+            return self.registries[kind].ref(key)
+        return self._missed(key, (kind,))
+
+    def _missed(self, name: str, kinds: Sequence[str]) -> ComponentRef:
+        """Ask the hooks for a name no entry point has; else say what is near it."""
+        if self.hooks and not self._asked_hooks:
+            self._asked_hooks = True
+            from trainer_core.discovery.hooking import registered_refs  # noqa: PLC0415 - costs pluggy
+
+            manager = self.hook_manager()
+            self._extra_refs += tuple(registered_refs(manager, self.hooks, self.hook_problems))
+            self.registries = self._build()
+        for kind in kinds:
+            if name in self.registries[kind]:
+                return self.registries[kind].ref(name)
+        raise self._unknown(name, kinds)
+
+    def _unknown(self, name: str, kinds: Sequence[str]) -> RegistryError:
+        bare = name.rpartition("::")[2]
+        others = [
+            kind
+            for kind, registry in self.registries.items()
+            if kind not in kinds and (bare in registry.keys())  # noqa: SIM118 - not its families
+        ]
+        if others:
+            return self._wrong_kind(name, others[0], kinds)
+        message = f"unknown {noun(kinds[0])} {name!r}"
+        hint = install_hint(bare, kinds) or self._stale_hint(bare, kinds)
+        return RegistryError(
+            f"{message}; {hint}" if hint else message,
+            kind=kinds[0],
+            key=name,
+            suggestions=() if hint else self._nearest(name, kinds),
+        )
+
+    def _stale_hint(self, key: str, kinds: Sequence[str]) -> str:
+        from trainer_core.discovery.stale import stale_hint  # noqa: PLC0415 - a mistake needs it
+
+        return stale_hint(key, kinds, self._records)
+
+    def _nearest(self, name: str, kinds: Sequence[str]) -> tuple[str, ...]:
+        from policy_constructor.spelling import nearest  # noqa: PLC0415 - a mistake needs it
+
+        known = [key for kind in kinds for key in self.registries[kind].known_names()]
+        return nearest(name, known)
+
+    def _wrong_kind(self, name: str, found: str, wanted: Sequence[str]) -> RegistryError:
+        message = f"{name!r} is {an(noun(found))}, not {an(noun(wanted[0]))}"
+        bare = name.rpartition("::")[2].removeprefix(f"{found}.")
+        return RegistryError(
+            message, kind=wanted[0], key=name, suggestions=self._nearest(bare, wanted)
+        )
+
+
+def discover(
+    *,
+    disable: Iterable[str] = (),
+    prefer: Mapping[str, Mapping[str, str]] | None = None,
+    only: Iterable[str] | None = None,
+    extra_refs: Iterable[ComponentRef] = (),
+) -> Plugins:
+    """Return what is installed, without importing any of it.
+
+    The environment variables TRAINER_DISABLE_PLUGINS and TRAINER_PLUGINS_ONLY (names separated by
+    commas) add to `disable` and set `only`.
+
+    Args:
+        disable: Wheels or full ids (`loss.l2`) that must not be used.
+        prefer: Which wheel provides a name that two have: `{kind: {name: wheel}}`.
+        only: The only wheels, besides our own, that may be used; None allows all.
+        extra_refs: Further components, for example of a test.
+    """
+    records = scan()
+    blocked = reasons(disable, "it is disabled") | blocked_by_environment(records)
+    if only is not None:
+        blocked |= blocked_outside(only, records, "it is not allowed")
+    return Plugins(records, prefer=prefer, blocked=blocked, extra_refs=extra_refs)
+
+
+def installed_records(group: str) -> list[EntryPointRecord]:
+    """Return the usable entry points of one group, sorted by distribution and name."""
+    records = scan()
+    blocked = blocked_by_environment(records)
+    return [
+        record
+        for record in records
+        if record.group == group
+        and record.problem is None
+        and not record.shadowed
+        and record.dist not in blocked
+    ]
+
+
+def _warn(problems: Iterable[str]) -> None:
+    import logging  # noqa: PLC0415 - listing warns of nothing
+
+    for problem in problems:
+        logging.getLogger(__name__).warning(problem)
+
+
+def _row(ref: ComponentRef, status: str) -> PluginRecord:
+    return PluginRecord(ref.kind, ref.key, ref.dist, ref.version, ref.target, status)
+
+
+def _follows(protocol: str) -> Callable[[Any], str | None]:
+    """Return a check against a class of `trainer_core.protocols`, imported when it is used."""
+
+    def check(target: Any) -> str | None:
+        from policy_constructor.discovery.conformance import protocol_mismatch  # noqa: PLC0415 - as below
+        from trainer_core import protocols  # noqa: PLC0415 - listing loads nothing
+
+        return protocol_mismatch(target, getattr(protocols, protocol))
+
+    return check

@@ -1,0 +1,1 @@
+"""Building an experiment and running its one loop."""

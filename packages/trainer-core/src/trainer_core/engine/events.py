@@ -1,0 +1,188 @@
+"""What happens between two steps: log lines, validation, evaluation, epochs, the time limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.engine.measuring import evaluate, validate
+from trainer_core.engine.metrics import MetricWindow, numbers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trainer_core.engine.progress import Progress
+    from trainer_core.engine.runfolder import RunFolder
+    from trainer_core.engine.state import RunState
+    from trainer_core.loggers.fanout import Loggers
+
+__all__ = ["Events"]
+
+
+class Events:
+    """The engine's own entries in the timetable of a run.
+
+    Attributes:
+        window: Metrics of the steps since the last log line.
+        rates: Learning rate that the last step used, for each optimizer.
+        data_s: Seconds spent on waiting for data since the last log line.
+        step_s: Seconds spent on steps since the last log line, data included.
+    """
+
+    def __init__(
+        self, state: RunState, folder: RunFolder, progress: Progress, loggers: Loggers
+    ) -> None:
+        self.state = state
+        self.folder = folder
+        self.progress = progress
+        self.loggers = loggers
+        self.window = MetricWindow()
+        self.rates: list[float] = []
+        self.data_s = 0.0
+        self.step_s = 0.0
+        self._timed_from = state.step
+        self._validation: dict[str, float] = {}
+        self._validated_step = -1
+        self._interrupted: Callable[[], bool] = lambda: False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next log line will need, as JSON data."""
+        return {"window": self.window.state_dict(), "rates": list(self.rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with an unfinished log line."""
+        self.window.load_state_dict(state["window"])
+        self.rates = [float(rate) for rate in state["rates"]]
+
+    def schedule(self, elapsed_s: Callable[[], float]) -> None:
+        """Enter everything that the experiment asks for."""
+        state, experiment, settings = (
+            self.state,
+            self.state.experiment,
+            self.state.experiment.settings,
+        )
+        timetable = state.timetable
+        self._timed_from = state.step
+        if settings.val_every_n_steps is not None:
+            timetable.every_steps(settings.val_every_n_steps, self.validate, timetable.VALIDATE)
+        timetable.every_steps(settings.log_every_n_steps, self.log, timetable.LOG)
+        if experiment.evaluator is not None and experiment.evaluate_every:
+            timetable.every_steps(experiment.evaluate_every, self.evaluate, timetable.EVALUATE)
+        timetable.at_steps(self._end_of_epoch, self.end_epoch, timetable.LATER)
+        if settings.max_time_s is not None:
+            left_s = max(0.0, settings.max_time_s - elapsed_s())
+            timetable.every_seconds(left_s, lambda: state.stop("max_time_s"), timetable.VALIDATE)
+
+    def catch_up(self, interrupted: Callable[[], bool] | Any) -> None:
+        """Do an evaluation that was due at the step a run goes on from and was not finished."""
+        self._interrupted = lambda: bool(interrupted)
+        state, every = self.state, self.state.experiment.evaluate_every
+        if state.samples % state.samples_per_epoch < state.experiment.global_batch:
+            state.experiment.hooks.call("trainer_epoch_start", state=state)
+        due = state.step and every and state.step % every == 0 and state.step < state.total_steps
+        if due and state.experiment.evaluator is not None:
+            self.evaluate()
+
+    def log(self) -> None:
+        """Write the means of the window, the learning rates and the speed."""
+        state = self.state
+        steps = max(1, state.step - self._timed_from)
+        record = self.window.mean()
+        record |= self._take_validation()
+        names = list(state.optimizers)
+        labels = ["lr"] if len(names) == 1 else [f"lr/{name}" for name in names]
+        record |= dict(zip(labels, self.rates, strict=False))
+        if self.step_s:
+            record["data_s"] = self.data_s / steps
+            record["step_s"] = self.step_s / steps
+            record["samples_per_s"] = state.experiment.global_batch * steps / self.step_s
+        self.data_s = self.step_s = 0.0
+        self._timed_from = state.step
+        self._write(record)
+
+    def log_rest(self) -> None:
+        """Validate and log at the end what no log line has had yet."""
+        if self.state.experiment.val_dataset is not None:
+            self.validate()
+        if self.window:
+            self.log()
+        elif self._validation:
+            self._write(self._take_validation())
+
+    def validate(self) -> None:
+        """Measure on the validation split; its numbers stand in the log line of this step."""
+        state = self.state
+        if self._validated_step == state.step:
+            return
+        metrics = validate(state, self._interrupted)
+        if metrics:
+            self._validated_step = state.step
+            self._validation = metrics
+            state.metrics |= metrics
+            self._step_metric_schedules(metrics)
+            if state.step % state.experiment.settings.log_every_n_steps and not self._is_last():
+                self._write(self._take_validation())
+
+    def evaluate(self) -> None:
+        """Measure the policy, unless this step's evaluation is done or comes at the end."""
+        if not self._is_last():
+            self._evaluate(final=False)
+
+    def measure_at_end(self, interrupted: Callable[[], bool] | Any) -> None:
+        """Do the evaluation at the end of the run."""
+        self._interrupted = lambda: bool(interrupted)
+        if self.state.experiment.evaluator is not None:
+            self._evaluate(final=True)
+
+    def end_epoch(self) -> None:
+        """Step the schedules of epochs and tell the hooks."""
+        state, hooks = self.state, self.state.experiment.hooks
+        for handle in state.schedules.values():
+            if handle.interval == "epoch":
+                handle.scheduler.step()
+        hooks.call("trainer_epoch_end", state=state)
+        if not self._is_last():
+            hooks.call("trainer_epoch_start", state=state)
+
+    def _evaluate(self, *, final: bool) -> None:
+        state = self.state
+        result = self.folder.read_evaluation(state.step)
+        if result is None:
+            if state.ranks.is_main:
+                result = evaluate(state, self.folder, self.progress, self._interrupted, final=final)
+            state.ranks.barrier()
+            if result is None:
+                return
+            numbers = numbers_of(result, "eval/")
+            state.metrics |= numbers
+            self._step_metric_schedules(numbers)
+            self._write(numbers)
+        state.evaluation = result
+
+    def _step_metric_schedules(self, metrics: dict[str, float]) -> None:
+        for handle in self.state.schedules.values():
+            if handle.interval == "metric" and handle.monitor in metrics:
+                handle.scheduler.step(metrics[handle.monitor])
+
+    def _write(self, record: dict[str, float]) -> None:
+        state = self.state
+        state.metrics |= record
+        if not state.ranks.is_main:
+            return
+        where = {"epoch": state.samples / state.samples_per_epoch, "samples": state.samples}
+        self.loggers.log({**where, **record}, state.step)
+        self.progress.show_metrics(record)
+        state.experiment.hooks.call_guarded("trainer_log", metrics=record, step=state.step)
+
+    def _take_validation(self) -> dict[str, float]:
+        taken, self._validation = self._validation, {}
+        return taken
+
+    def _is_last(self) -> bool:
+        return self.state.step >= self.state.total_steps or self.state.should_stop
+
+    def _end_of_epoch(self, step: int) -> int:
+        """Return the first step after `step` in which a pass over the data is completed."""
+        state = self.state
+        batch, size = state.experiment.global_batch, state.samples_per_epoch
+        samples = state.samples + (step - state.step) * batch
+        return step + -(-(size - samples % size) // batch)

@@ -1,0 +1,299 @@
+"""The one loop of every runner: step, log, validate, save, evaluate."""
+
+from __future__ import annotations
+
+import gc
+import time
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from trainer_core.checkpoint.reader import find_checkpoint
+from trainer_core.engine.events import Events
+from trainer_core.engine.progress import open_progress
+from trainer_core.engine.report import write_report
+from trainer_core.engine.runfolder import RunFolder
+from trainer_core.engine.saving import Saver
+from trainer_core.engine.signals import catch_interrupts
+from trainer_core.engine.state import RunState
+from trainer_core.engine.timetable import Timetable
+from trainer_core.errors import StorageError
+from trainer_core.loader import BatchSource
+from trainer_core.loggers.fanout import Loggers
+from trainer_core.ranks import LocalRanks
+from trainer_core.results import RunResult
+from trainer_core.sampling import SampleOrder
+from trainer_core.seeding import make_step_seeder
+from trainer_core.step import LossTrainer
+from trainer_core.tree import move_to_device, tree_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer_core.checkpoint.reader import Checkpoint
+    from trainer_core.engine.built import Experiment
+    from trainer_core.engine.progress import Progress
+    from trainer_core.engine.signals import InterruptFlag
+    from trainer_core.protocols import Batch
+    from trainer_core.ranks import Ranks
+
+__all__ = ["RunResult", "RunState", "fit"]
+
+
+def fit(
+    experiment: Experiment,
+    out_dir: Path,
+    *,
+    ranks: Ranks | None = None,
+    resume: str | int = "none",
+    progress: Progress | None = None,
+) -> RunResult:
+    """Train, from the beginning or from where a checkpoint has it.
+
+    Args:
+        experiment: Everything that was built.
+        out_dir: The run folder.
+        ranks: The processes of the run; None: this one alone.
+        resume: `none`, `auto`, a step, or the path of a checkpoint.
+        progress: Shows how far it is; None: a bar on a terminal, quiet lines elsewhere.
+
+    Returns:
+        How it ended; an interrupted run has its state saved.
+
+    Raises:
+        CheckpointError: A checkpoint was asked for that is not whole, or of another model.
+        StorageError: The last step cannot be saved.
+    """
+    ranks = LocalRanks() if ranks is None else ranks
+    timetable = Timetable()
+    state = RunState(experiment, out_dir, ranks, timetable, experiment.total_steps)
+    folder = RunFolder(out_dir)
+    run = _Run(state, folder, open_progress() if progress is None else progress)
+    checkpoint = find_checkpoint(folder.checkpoints, resume)
+    if checkpoint is not None:
+        run.saver.restore(checkpoint)
+    if ranks.is_main:
+        folder.open(experiment.loaded, start_over=checkpoint is None)
+    ranks.barrier()
+    with catch_interrupts(timetable.wake) as interrupted:
+        return run.execute(checkpoint, interrupted)
+
+
+class _Run:
+    """One execution of `fit`."""
+
+    def __init__(self, state: RunState, folder: RunFolder, progress: Progress) -> None:
+        self.state = state
+        self.folder = folder
+        self.progress = progress
+        self.loggers = Loggers(state.experiment.loggers if state.ranks.is_main else [])
+        self.began = time.perf_counter()
+        self.events = Events(state, folder, progress, self.loggers)
+        self.saver = Saver(state, folder, self._loop_state)
+        state.save = self.saver.save_if_possible
+
+    def execute(self, checkpoint: Checkpoint | None, interrupted: InterruptFlag) -> RunResult:
+        """Set up, train, close; whatever happens, `summary.json` says how it ended."""
+        state, hooks = self.state, self.state.experiment.hooks
+        try:
+            self._set_up(checkpoint)
+            try:
+                self._train(interrupted)
+            finally:
+                gc.unfreeze()
+            status = self._conclude(interrupted)
+        except BaseException as exc:
+            self._fail(exc)
+            raise
+        hooks.call("trainer_fit_end", state=state, status=status)
+        self._close(status)
+        return RunResult(
+            status,
+            state.step,
+            dict(state.metrics),
+            dict(state.evaluation),
+            state.out_dir,
+            self._wall_s(),
+        )
+
+    def _set_up(self, checkpoint: Checkpoint | None) -> None:
+        state, experiment = self.state, self.state.experiment
+        self.saver.clean()
+        if checkpoint is not None:
+            counters = self.saver.restore_rest(checkpoint)
+            self.events.load_state_dict(counters)
+            state.wall_s = float(counters["wall_s"])
+        experiment.hooks.call("trainer_fit_start", state=state)
+        self.loggers.start(self._describe(checkpoint))
+        self.progress.start(state)
+        self.events.schedule(self._wall_s)
+        state.timetable.start(state.step, state.total_steps)
+        gc.freeze()  # what exists now lives as long as the run: collections skip it until the end
+
+    def _train(self, interrupted: InterruptFlag) -> None:
+        """Do the steps; between two of them, whatever is due."""
+        state, experiment = self.state, self.state.experiment
+        timetable, ranks, events = state.timetable, state.ranks, self.events
+        experiment.models.train()
+        fetch = _batches(state)
+        prepare = _preparation(experiment)
+        train_step = _step_function(experiment.trainer)
+        advance = tuple(
+            handle.scheduler.step
+            for handle in state.schedules.values()
+            if handle.interval == "step"
+        )
+        groups = [optimizer.param_groups[0] for optimizer in state.optimizers.values()]
+        read_rate, clock = itemgetter("lr"), time.perf_counter
+        step_hooks = experiment.hooks.step_functions()
+        reseed = make_step_seeder(experiment.seed, experiment.device)
+        accumulation = getattr(experiment.settings, "grad_accum_steps", 1)
+        first_micro_batch = ranks.rank * accumulation
+        agree = ranks.any if ranks.world_size > 1 else bool
+        step, total = state.step, state.total_steps
+        global_batch, size = experiment.global_batch, state.samples_per_epoch
+        total_epochs, window = state.total_epochs, events.window
+        events.catch_up(interrupted)
+        while step < total and not interrupted and not state.stop_reason:
+            start = clock()
+            reseed(step, first_micro_batch)
+            batch = fetch()
+            if prepare is not None:
+                batch = prepare(batch)
+            fetched = clock()
+            metrics = train_step(
+                batch, epoch=state.samples // size, total_epochs=total_epochs, iterations=step
+            )
+            events.rates = [*map(read_rate, groups)]
+            for advance_schedule in advance:
+                advance_schedule()
+            step += 1
+            state.step = step
+            state.samples += global_batch
+            window.add(metrics)
+            for hook in step_hooks:
+                hook(state, metrics)
+            now = clock()
+            events.data_s += fetched - start
+            events.step_s += now - start
+            if step >= timetable.next_step or agree(now >= timetable.next_time):
+                timetable.run_due(step, total, ranks)
+                if ranks.world_size > 1 and ranks.any(bool(interrupted)):
+                    break
+
+    def _conclude(self, interrupted: InterruptFlag) -> str:
+        """Save, and unless the run was interrupted measure a last time; return the status."""
+        state = self.state
+        if not state.ranks.any(bool(interrupted)):
+            self.events.log_rest()
+            if state.save_at_end:
+                self.saver.save()
+            self.events.measure_at_end(interrupted)
+        if not state.ranks.any(bool(interrupted)):
+            return "completed"
+        self.saver.save()
+        return "interrupted"
+
+    def _close(self, status: str) -> None:
+        self.progress.stop()
+        if self.state.ranks.is_main:
+            self._summarize(status)
+            if status == "completed":
+                write_report(self.folder.path)
+        self.loggers.finish(status)
+
+    def _fail(self, exc: BaseException) -> None:
+        state, hooks = self.state, self.state.experiment.hooks
+        self.progress.stop()
+        hooks.call_guarded("trainer_exception", state=state, exc=exc)
+        hooks.call_guarded("trainer_fit_end", state=state, status="failed")
+        self.loggers.finish("failed")
+        exc.run_folder = str(self.folder.path)  # type: ignore[attr-defined] # tells the command line where the traceback belongs
+        if state.ranks.is_main:
+            try:
+                self._summarize("failed", f"{type(exc).__name__}: {exc}")
+            except StorageError as second:
+                exc.add_note(str(second))
+
+    def _summarize(self, status: str, error: str = "") -> None:
+        state = self.state
+        summary = {
+            "status": status,
+            "step": state.step,
+            "wall_s": round(self._wall_s(), 3),
+            "metrics": state.metrics,
+            "evaluation": state.evaluation,
+        }
+        if state.stop_reason:
+            summary["stop_reason"] = state.stop_reason
+        if error:
+            summary["error"] = error
+        self.folder.write_summary(summary)
+
+    def _describe(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
+        state, experiment = self.state, self.state.experiment
+        loaded = experiment.loaded
+        return {
+            "name": experiment.name,
+            "out_dir": str(state.out_dir),
+            "config": loaded.resolved.data if loaded is not None else {},
+            "resumed_step": state.step if checkpoint is not None else None,
+            "total_steps": state.total_steps,
+            "global_batch": experiment.global_batch,
+            "device": str(experiment.device),
+            "parameters": sum(p.numel() for p in experiment.models.parameters()),
+        }
+
+    def _loop_state(self) -> dict[str, Any]:
+        return {**self.events.state_dict(), "wall_s": self._wall_s()}
+
+    def _wall_s(self) -> float:
+        return self.state.wall_s + time.perf_counter() - self.began
+
+
+def _batches(state: RunState) -> Callable[[], Batch]:
+    experiment = state.experiment
+    order = SampleOrder(state.samples_per_epoch, experiment.seed)
+    source = BatchSource(
+        experiment.dataset,
+        order,
+        global_batch=experiment.global_batch,
+        rank=state.ranks.rank,
+        world_size=state.ranks.world_size,
+        num_workers=experiment.num_workers,
+        pin_memory=experiment.device.type == "cuda",
+    )
+    return source.iterate(state.samples)
+
+
+def _preparation(experiment: Experiment) -> Callable[[Batch], Batch] | None:
+    """Return what brings a batch to the device and normalises it; None if nothing is to do."""
+    device, normalizer = experiment.device, experiment.normalizer
+    normalize = normalizer.normalize if normalizer.keys else None
+    if device.type == "cpu":
+        return normalize
+
+    def prepare(batch: Batch) -> Batch:
+        moved: Batch = move_to_device(batch, device, non_blocking=True)
+        return moved if normalize is None else normalize(moved)
+
+    return prepare
+
+
+def _step_function(trainer: Any) -> Callable[..., dict[str, Any]]:
+    """Return the trainer's step; of a stranger's the metrics are cut from their graphs."""
+    step: Callable[..., dict[str, Any]] = trainer.train_step
+    if isinstance(trainer, LossTrainer):
+        return step
+
+    def detached_step(batch: Batch, **where: Any) -> dict[str, Any]:
+        metrics: dict[str, Any] = tree_map(_detach, step(batch, **where))
+        return metrics
+
+    return detached_step
+
+
+def _detach(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value

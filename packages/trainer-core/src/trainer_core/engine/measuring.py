@@ -1,0 +1,143 @@
+"""Validation on the held-out split, and evaluation by an evaluator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainer_core.engine.metrics import numbers_of
+from trainer_core.loader import make_reader
+from trainer_core.protocols import EvaluationContext
+from trainer_core.sampling import SampleOrder
+from trainer_core.seeding import isolated_rng
+from trainer_core.step import LossTrainer
+from trainer_core.tree import batch_size, move_to_device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer_core.engine.progress import Progress
+    from trainer_core.engine.runfolder import RunFolder
+    from trainer_core.engine.state import RunState
+
+__all__ = ["evaluate", "validate"]
+
+
+def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, float]:
+    """Return the mean of each metric over the whole validation split, as `val/<metric>`.
+
+    Each sample counts once and in the order of the data; the noise of a loss is the same each
+    time. The training's weights, modes and generators come back as they were.
+
+    Args:
+        state: The run.
+        interrupted: Polled between batches; True leaves the rest out and returns nothing.
+    """
+    experiment = state.experiment
+    dataset, size = experiment.val_dataset, experiment.global_batch // state.ranks.world_size
+    order = SampleOrder(len(dataset), experiment.seed, shuffle=False)
+    read = make_reader(dataset, experiment.seed)
+    sums: dict[str, Any] = {}
+    weights: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    with isolated_rng():
+        _begin(state)
+        try:
+            for number, start in enumerate(range(0, len(dataset), size)):
+                if interrupted():
+                    break
+                indices = order.indices(start, min(start + size, len(dataset)))
+                batch = move_to_device(read(indices, start), state.device)
+                batch = experiment.normalizer.normalize(batch)
+                values, weight = _measure_batch(state, batch, number)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value * weight
+                    weights[name] = weights.get(name, 0.0) + weight
+            else:
+                means = {f"val/{name}": sums[name] / weights[name] for name in sums}
+                metrics = {name: float(value) for name, value in means.items()}
+                for metric in experiment.metrics:
+                    metrics |= {f"val/{key}": float(v) for key, v in metric.compute().items()}
+        finally:
+            _end(state, metrics)
+    return metrics
+
+
+def evaluate(
+    state: RunState,
+    folder: RunFolder,
+    progress: Progress,
+    interrupted: Callable[[], bool],
+    *,
+    final: bool,
+) -> dict[str, Any] | None:
+    """Run the evaluator; return its result, or None if it was interrupted.
+
+    Args:
+        state: The run.
+        folder: Where its files go.
+        progress: Shows how far it is.
+        interrupted: Handed to the evaluator, which polls it between episodes.
+        final: Whether this is the evaluation at the end of the run.
+    """
+    experiment = state.experiment
+    metrics: dict[str, float] = {}
+    with isolated_rng():
+        _begin(state)
+        try:
+            context = EvaluationContext(
+                trainer=state.trainer,
+                models=state.models,
+                normalizer=state.normalizer,
+                device=state.device,
+                step=state.step,
+                out_dir=folder.evaluation_folder(state.step),
+                seed=experiment.seed,
+                final=final,
+                progress=progress.track,
+                interrupted=interrupted,
+            )
+            result: dict[str, Any] = dict(experiment.evaluator.evaluate(context))
+            metrics = numbers_of(result, "eval/")
+        finally:
+            _end(state, metrics)
+    if interrupted():
+        return None
+    folder.write_evaluation(state.step, result)
+    return result
+
+
+@torch.no_grad()
+def _measure_batch(
+    state: RunState, batch: dict[str, Any], number: int
+) -> tuple[dict[str, Any], float]:
+    trainer, experiment = state.trainer, state.experiment
+    if not isinstance(trainer, LossTrainer):
+        values = trainer.validation_step(batch, epoch=state.epoch, iterations=state.step)
+        return dict(values), float(batch_size(batch))
+    context = trainer.make_context(batch, step=number, epoch=state.epoch, training=False)
+    values = trainer.validation_step(batch, context)
+    for metric in experiment.metrics:
+        metric.update(trainer.predict(batch, context), batch)
+    return values, float(trainer.loss_weight(batch))
+
+
+def _begin(state: RunState) -> None:
+    state.models.eval()
+    _switch_optimizers(state, "eval")
+    state.experiment.hooks.call("trainer_evaluation_start", state=state)
+
+
+def _end(state: RunState, metrics: dict[str, float]) -> None:
+    state.experiment.hooks.call("trainer_evaluation_end", state=state, metrics=metrics)
+    _switch_optimizers(state, "train")
+    state.models.train()
+
+
+def _switch_optimizers(state: RunState, mode: str) -> None:
+    """Tell optimizers that average weights themselves (schedule-free ones)."""
+    for optimizer in state.optimizers.values():
+        switch = getattr(optimizer, mode, None)
+        if callable(switch):
+            switch()

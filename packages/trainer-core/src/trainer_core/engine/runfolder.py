@@ -1,0 +1,224 @@
+"""What a run leaves behind besides its metrics and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from policy_constructor.config import Node, to_yaml
+from policy_constructor.discovery.registry import RegistryError
+from policy_constructor.graph.ir import SpecIR
+from trainer_core.storage import make_folder, storage_errors, to_json_text, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from policy_constructor.graph.ir import GraphIR
+    from trainer_core.experiment.loading import LoadedExperiment
+
+__all__ = ["RunFolder", "describe_environment", "describe_plugins", "resolved_yaml"]
+
+_OWN = ("checkpoints", "evaluation", "metrics.jsonl", "summary.json", "report.html")
+_PACKAGES = ("torch", "numpy", "safetensors", "trainer-core", "policy-constructor")
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: `run.out_dir`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.texts: dict[str, str] = {}
+
+    def open(self, loaded: LoadedExperiment | None, *, start_over: bool) -> None:
+        """Make the folder and describe the run in it.
+
+        Args:
+            loaded: The experiment; None if it was put together in Python.
+            start_over: Whether what an earlier run left here is moved to `previous/`.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        make_folder(self.path)
+        if start_over:
+            self._set_aside()
+        self.texts = {"environment.json": to_json_text(describe_environment())}
+        if loaded is not None:
+            self.texts["config.resolved.yaml"] = resolved_yaml(loaded)
+            self.texts["plugins.json"] = to_json_text(describe_plugins(loaded))
+        for name, text in self.texts.items():
+            write_atomically(self.path / name, text)
+
+    def evaluation_folder(self, step: int) -> Path:
+        """Return `evaluation/step-000000120`; it need not exist."""
+        return self.path / "evaluation" / f"step-{step:09d}"
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`; numbers that are not finite are null.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        write_atomically(self.path / "summary.json", to_json_text(_finite(summary)))
+
+    def write_evaluation(self, step: int, result: Mapping[str, Any]) -> None:
+        """Write `evaluation/step-.../result.json`, which marks the evaluation as done."""
+        folder = make_folder(self.evaluation_folder(step))
+        write_atomically(folder / "result.json", to_json_text(_finite(result)))
+
+    def read_evaluation(self, step: int) -> dict[str, Any] | None:
+        """Return the result of an evaluation that was finished, or None."""
+        try:
+            result = json.loads((self.evaluation_folder(step) / "result.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) else None
+
+    def _set_aside(self) -> None:
+        there = [self.path / name for name in _OWN if (self.path / name).exists()]
+        if not there:
+            return
+        previous = self.path / "previous"
+        number = 1
+        while (target := previous / f"{number:03d}").exists():
+            number += 1
+        make_folder(target)
+        with storage_errors(target):
+            for entry in there:
+                entry.rename(target / entry.name)
+
+
+def resolved_yaml(loaded: LoadedExperiment) -> str:
+    """Return the experiment as one file that runs again: includes merged, model files put in.
+
+    Values from the environment stay `${env:...}`: they may be secrets.
+    """
+    root = loaded.resolved.root
+    models = root.child("models")
+    if models is not None and models.is_mapping:
+        merged = {name: _inline_model(loaded, str(name), node) for name, node in models.items()}
+        root = Node({**root.value, "models": Node(merged)})
+    return to_yaml(root, redact_env=True)
+
+
+def _inline_model(loaded: LoadedExperiment, name: str, node: Node) -> Node:
+    plan = loaded.models.get(name)
+    if plan is None or plan.resolved is loaded.resolved:
+        return node
+    body = plan.resolved.node(*plan.section)
+    if body is None:
+        return node
+    kept = {key: child for key, child in node.value.items() if key not in {"config", "params"}}
+    return Node({**body.value, **kept})
+
+
+def describe_plugins(loaded: LoadedExperiment) -> dict[str, Any]:
+    """Return the components that a run uses and the wheels they come from."""
+    refs = set()
+    for name in _type_names(loaded.config.model_dump(mode="json")):
+        try:
+            refs.add(loaded.plugins.find(name))
+        except RegistryError:  # a bare name inside a free mapping: it is no component
+            continue
+    for plan in loaded.models.values():
+        for spec in _specs(plan.graph):
+            try:
+                refs.add(loaded.plugins.find(spec.key, ("block",)))
+            except RegistryError:  # `_target_`, which is not discovered
+                continue
+    rows = [
+        {"kind": r.kind, "key": r.key, "dist": r.dist, "version": r.version, "target": r.target}
+        for r in sorted(refs)
+    ]
+    dists = {row["dist"]: row["version"] for row in rows}
+    hooks = sorted(f"{ref.dist}::{ref.key}" for ref in loaded.plugins.usable(loaded.plugins.hooks))
+    return {"schema": 1, "distributions": dists, "plugins": rows, "hooks": hooks}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, machine and the commit of the working folder."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "cuda": torch.version.cuda,
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if torch.cuda.is_available()
+        else [],
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(Path.cwd()),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit(folder: Path) -> str | None:
+    """Return the commit that the working folder is at, read from git's own files."""
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
+        if not git.is_dir():
+            continue
+        try:
+            head = (git / "HEAD").read_text().strip()
+            if not head.startswith("ref: "):
+                return head
+            name = head.removeprefix("ref: ")
+            if (git / name).is_file():
+                return (git / name).read_text().strip()
+            packed = (git / "packed-refs").read_text().splitlines()
+        except OSError:
+            return None
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
+    return None
+
+
+def _type_names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        name = value.get("_type_")
+        if isinstance(name, str):
+            yield name
+        for child in value.values():
+            yield from _type_names(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _type_names(child)
+
+
+def _specs(graph: GraphIR) -> Iterator[SpecIR]:
+    bodies = [module.body for module in graph.modules]
+    for body in [*bodies, *([graph.block] if graph.block is not None else [])]:
+        if isinstance(body, SpecIR):
+            yield body
+        else:
+            yield from _specs(body)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON data with null for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(child) for child in value]
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return _finite(value.item()) if hasattr(value, "item") else str(value)

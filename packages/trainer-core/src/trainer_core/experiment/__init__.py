@@ -1,0 +1,1 @@
+"""The experiment file: its schema, and every check that needs no torch."""

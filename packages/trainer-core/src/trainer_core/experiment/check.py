@@ -1,0 +1,218 @@
+"""Every component of a file against its own signature, read from source: nothing is imported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from policy_constructor.config.node import Node, dotted
+from policy_constructor.discovery.registry import RegistryError
+from policy_constructor.signatures.signature import check_arguments, read_signature
+from policy_constructor.spelling import nearest
+from trainer_core.discovery.names import POSITIONS, an, noun
+from trainer_core.experiment.schema import DataSection, EvaluationSection, TrainerSection
+from trainer_core.experiment.wording import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from policy_constructor.config import ResolvedConfig
+    from policy_constructor.config.node import Path
+    from policy_constructor.discovery.component import ComponentRef
+    from policy_constructor.errors import Problem
+    from trainer_core.discovery.plugins import Plugins
+
+__all__ = ["ENGINE_KEYS", "SUPPLIED", "ComponentCheck"]
+
+ENGINE_KEYS: dict[str, frozenset[str]] = {
+    "trainer": TrainerSection.engine_keys(),
+    "data": DataSection.engine_keys(),
+    "evaluation": EvaluationSection.engine_keys(),
+}
+"""Keys of a section that the engine reads; the others are the component's parameters."""
+
+SUPPLIED: dict[str, frozenset[str]] = {
+    "trainer": frozenset({"models", "optimizers", "loss", "device", "io"}),
+    "optim_cls": frozenset({"params"}),
+    "sched_cls": frozenset({"optimizer"}),
+}
+"""Arguments that the engine gives to the components of a kind; a file may not set them."""
+
+_NO_KEYS: frozenset[str] = frozenset()
+_WRAPPED = {"optim_factory.torch": "optim_cls", "sched_factory.torch": "sched_cls"}
+_RUN_LENGTHS = frozenset({"T_max", "total_steps"})  # the engine knows them
+
+
+class ComponentCheck:
+    """Checks the components of one resolved file.
+
+    Args:
+        resolved: The resolved file.
+        plugins: Where components are found.
+
+    Attributes:
+        problems: What was found.
+        full_ids: Full id of each component in a position of the schema, by its path.
+        unchecked: Components whose parameters could not be checked, and why.
+        count: How many components were found, nested ones included.
+        respelt: Paths of the keys that misspelt ones beside them are nearest to.
+    """
+
+    def __init__(self, resolved: ResolvedConfig, plugins: Plugins) -> None:
+        self.resolved = resolved
+        self.plugins = plugins
+        self.problems: list[Problem] = []
+        self.full_ids: dict[Path, str] = {}
+        self.unchecked: list[Problem] = []
+        self.count = 0
+        self.respelt: set[Path] = set()
+
+    def check_all(self) -> None:
+        """Check every component that the schema has a place for, and those nested in them."""
+        for path, node, kinds, engine_keys in self._positions():
+            ref = self._check(path, node, kinds, engine_keys)
+            if ref is not None:
+                prefix = f"{ref.dist}::" if "::" in node.value["_type_"].value else ""
+                self.full_ids[path] = prefix + ref.full_id
+
+    def _positions(self) -> Iterator[tuple[Path, Node, Sequence[str], frozenset[str]]]:
+        for section, kinds in POSITIONS.items():
+            node = self.resolved.node(section)
+            if node is None:
+                continue
+            if section in {"callbacks", "loggers", "metrics"}:
+                for index, item in node.items() if node.is_list else ():
+                    yield (section, index), item, kinds, _NO_KEYS
+            else:
+                yield (section,), node, kinds, ENGINE_KEYS.get(section, _NO_KEYS)
+        for path in component_paths(self.resolved):
+            optimizer = self.resolved.node(*path, "optimizer")
+            if optimizer is not None:
+                yield (*path, "optimizer"), optimizer, POSITIONS["optimizer"], _NO_KEYS
+
+    def _check(
+        self, path: Path, node: Node, kinds: Sequence[str], engine_keys: frozenset[str]
+    ) -> ComponentRef | None:
+        """Check one component and what is nested in it; return its reference if it has one."""
+        if node.poisoned or not node.is_mapping:
+            return None  # null is allowed in some places; the schema reports all other values
+        ref = self._referenced(path, node, kinds)
+        signature = read_signature(ref.target) if ref is not None else None
+        if ref is not None:
+            self.count += 1
+            self._check_wrapped(path, node, ref)
+            if signature is None:
+                self._note_unchecked(path, ref)
+        own_names = tuple(signature.parameters) if signature is not None else ()
+
+        def report(place: Path, message: str, /, **details: Any) -> None:
+            if details.get("code") == "unknown-key" and place[:-1] == path and engine_keys:
+                near = nearest(str(place[-1]), [*own_names, *engine_keys])
+                details["suggestions"] = near
+                self.respelt |= {(*path, name) for name in near[:1]}
+            self._report(place, message, **details)
+
+        nested = check_arguments(
+            signature,
+            node,
+            path,
+            owner=ref.full_id if ref is not None else "",
+            supplied=SUPPLIED.get(ref.kind, _NO_KEYS) if ref is not None else _NO_KEYS,
+            skip=engine_keys | {"_type_"},
+            report=report,
+        )
+        for place, inner, _ in nested:
+            self._check(place, inner, (), _NO_KEYS)
+        return ref
+
+    def _referenced(self, path: Path, node: Node, kinds: Sequence[str]) -> ComponentRef | None:
+        """Return what a spec's `_type_` means, or None after reporting why it means nothing."""
+        type_node = node.value.get("_type_")
+        if type_node is not None:
+            return self._find((*path, "_type_"), type_node, kinds)
+        if "_target_" in node.value:
+            message = "only a model may name an import path; here '_type_' names a component"
+            self._report((*path, "_target_"), message, on="key", code="target")
+        else:
+            self._report_missing_type(path, node, kinds)
+        return None
+
+    def _find(self, place: Path, name: Node, kinds: Sequence[str]) -> ComponentRef | None:
+        if name.poisoned:
+            return None
+        if not isinstance(name.value, str):
+            message = f"expected the name of {_wanted(kinds)}, found {shown(name.value)}"
+            self._report(place, message, code="wrong-type")
+            return None
+        try:
+            return self.plugins.find(name.value, kinds)
+        except RegistryError as error:
+            notes = (f"'trainer plugins list --kind {error.kind}' shows what is installed",)
+            self._report(
+                place,
+                error.message,
+                code="unknown-component",
+                suggestions=error.suggestions,
+                notes=notes,
+            )
+            return None
+
+    def _report_missing_type(self, path: Path, node: Node, kinds: Sequence[str]) -> None:
+        near = nearest("_type_", list(node.value), 1)
+        if near:
+            self._report(
+                (*path, near[0]),
+                f"unknown key {near[0]!r}",
+                on="key",
+                code="unknown-key",
+                suggestions=("_type_",),
+            )
+        else:
+            message = f"{dotted(path)} needs '_type_', the name of {_wanted(kinds)}"
+            self._report(path, message, code="missing-key")
+
+    def _report(self, path: Path, message: str, /, **details: Any) -> None:
+        self.problems.append(self.resolved.problem(path, message, **details))
+
+    def _check_wrapped(self, path: Path, node: Node, ref: ComponentRef) -> None:
+        """Check the torch class that a factory such as `optim_factory.torch` is told to build."""
+        kind = _WRAPPED.get(ref.full_id)
+        type_node, given = node.value.get("type"), node.value.get("kwargs")
+        if kind is None or type_node is None or not isinstance(type_node.value, str):
+            return
+        wrapped = self._find((*path, "type"), type_node, (kind,))
+        signature = read_signature(wrapped.target) if wrapped is not None else None
+        if wrapped is None or signature is None:
+            return
+        parameters = {
+            name: replace(parameter, required=False) if name in _RUN_LENGTHS else parameter
+            for name, parameter in signature.parameters.items()
+        }
+        has_kwargs = given is not None and given.is_mapping
+        check_arguments(
+            replace(signature, parameters=parameters),
+            given if given is not None and has_kwargs else Node({}),
+            (*path, "kwargs") if has_kwargs else path,
+            owner=wrapped.full_id,
+            supplied=SUPPLIED[kind],
+            skip=_NO_KEYS,
+            report=self._report,
+        )
+
+    def _note_unchecked(self, path: Path, ref: ComponentRef) -> None:
+        message = f"the parameters of {ref.full_id} are not checked: {ref.target} has no source"
+        self.unchecked.append(self.resolved.problem(path, message, code="not-checked"))
+
+
+def _wanted(kinds: Sequence[str]) -> str:
+    return an(noun(kinds[0])) if kinds else "a component"
+
+
+def component_paths(resolved: ResolvedConfig) -> list[Path]:
+    """Return the paths of the model's components that are mappings: `model`, or below `models`."""
+    model, models = resolved.node("model"), resolved.node("models")
+    if model is not None:
+        return [("model",)] if model.is_mapping else []
+    if models is None or not models.is_mapping:
+        return []
+    return [("models", name) for name, node in models.items() if node.is_mapping]

@@ -1,0 +1,164 @@
+"""What the sections of a file must agree on; checked once each of them is right by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy_constructor.spelling import nearest
+from trainer_core.experiment.check import component_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from policy_constructor.config import ResolvedConfig
+    from policy_constructor.config.node import Node, Path
+    from policy_constructor.errors import Problem
+    from trainer_core.experiment.model_plans import ModelPlan
+
+__all__ = ["check_together"]
+
+
+def check_together(
+    resolved: ResolvedConfig, full_ids: dict[Path, str], models: dict[str, ModelPlan]
+) -> list[Problem]:
+    """Return the problems between sections.
+
+    Args:
+        resolved: The resolved file.
+        full_ids: Full id of each component by its path.
+        models: The compiled models.
+    """
+    problems = [*_length_of_training(resolved), *_optimizers(resolved)]
+    trainer = full_ids.get(("trainer",))
+    if trainer is not None and trainer.endswith("trainer.default"):
+        problems += _needs_of_default_trainer(resolved)
+    if full_ids.get(("io",), "").endswith("io.mapping") and len(models) == 1:
+        problems += _model_inputs(resolved, next(iter(models.values())))
+    problems += _monitored_metric(resolved, full_ids)
+    problems += _plain_optimizer_arguments(resolved)
+    return problems
+
+
+def _length_of_training(resolved: ResolvedConfig) -> Iterator[Problem]:
+    trainer = resolved.node("trainer")
+    if trainer is None or trainer.poisoned or not trainer.is_mapping:
+        return
+    steps, epochs = trainer.child("max_steps"), trainer.child("max_epochs")
+    has_steps = steps is not None and (steps.value is not None or steps.poisoned)
+    has_epochs = epochs is not None and (epochs.value is not None or epochs.poisoned)
+    if has_steps and has_epochs:
+        message = "'max_steps' and 'max_epochs' exclude each other"
+        yield resolved.problem(
+            ("trainer", "max_epochs"), message, on="key", code="conflicting-keys"
+        )
+    elif not has_steps and not has_epochs:
+        near = [key for key in trainer.value if nearest(key, ["max_steps", "max_epochs"], 1)]
+        if not [key for key in near if key not in {"max_steps", "max_epochs"}]:
+            message = "trainer needs 'max_steps' or 'max_epochs'"
+            yield resolved.problem(("trainer",), message, code="missing-key")
+
+
+def _optimizers(resolved: ResolvedConfig) -> Iterator[Problem]:
+    """Every trained component has an optimizer: its own, or the file's."""
+    shared = resolved.node("optimizer")
+    if shared is not None and (shared.poisoned or shared.value is not None):
+        return
+    for path in component_paths(resolved):
+        own = resolved.node(*path, "optimizer")
+        freeze = resolved.node(*path, "freeze")
+        is_frozen = freeze is not None and (freeze.poisoned or freeze.value is True)
+        if not is_frozen and (own is None or (own.value is None and not own.poisoned)):
+            where = "'optimizer'" if len(path) == 1 else "'optimizer', its own or the file's"
+            name = ".".join(map(str, path))
+            message = f"{name} is trained and needs {where}"
+            if not _is_misspelt(resolved.root, "optimizer"):
+                yield resolved.problem(path, message, code="missing-key")
+
+
+def _is_misspelt(section: Node, key: str) -> bool:
+    return any(name != key and nearest(str(name), [key], 1) for name, _ in section.items())
+
+
+def _needs_of_default_trainer(resolved: ResolvedConfig) -> Iterator[Problem]:
+    for section in ("io", "loss"):
+        node = resolved.node(section)
+        is_given = node is not None and (node.poisoned or node.value is not None)
+        if not is_given and not _is_misspelt(resolved.root, section):
+            message = f"trainer.default needs {section!r}"
+            yield resolved.problem(("trainer",), message, code="missing-key")
+    models = resolved.node("models")
+    if models is not None and models.is_mapping and len(models.value) > 1:
+        message = f"trainer.default trains one model, not {', '.join(models.value)}"
+        yield resolved.problem(("models",), message, on="key", code="conflicting-keys")
+
+
+def _model_inputs(resolved: ResolvedConfig, model: ModelPlan) -> Iterator[Problem]:
+    """`io.model_kwargs` names exactly the inputs of the model."""
+    node = resolved.node("io", "model_kwargs")
+    if model.ir is None or node is None or not node.is_mapping:
+        return
+    known = [spec.name for spec in model.ir.input_specs] or list(model.ir.inputs)
+    missing = [name for name in model.ir.inputs if name not in node.value]
+    for name in node.value:
+        if name in known or model.ir.open_inputs:
+            continue
+        near = nearest(name, missing)
+        missing = [other for other in missing if other not in near[:1]]
+        yield resolved.problem(
+            ("io", "model_kwargs", name),
+            f"the model has no input {name!r}",
+            on="key",
+            code="unknown-input",
+            expected=f"the model's inputs: {', '.join(known)}",
+            suggestions=near,
+        )
+    for name in missing:
+        message = f"io.model_kwargs lacks the model's input {name!r}"
+        yield resolved.problem(("io", "model_kwargs"), message, code="missing-input")
+
+
+def _monitored_metric(resolved: ResolvedConfig, full_ids: dict[Path, str]) -> Iterator[Problem]:
+    """`interval: metric` needs a metric to watch, and something that measures it."""
+    interval = resolved.node("scheduler", "interval")
+    if ("scheduler",) not in full_ids or interval is None or interval.value != "metric":
+        return
+    monitor = resolved.node("scheduler", "monitor")
+    if monitor is None or (monitor.value is None and not monitor.poisoned):
+        scheduler = resolved.node("scheduler")
+        if scheduler is not None and not _is_misspelt(scheduler, "monitor"):
+            message = "'interval: metric' needs 'monitor', the name of a metric"
+            yield resolved.problem(("scheduler", "interval"), message, code="missing-key")
+    elif not _is_measured(resolved, str(monitor.value)):
+        yield resolved.problem(
+            ("scheduler", "monitor"),
+            f"nothing measures {monitor.value!r}",
+            code="unknown-metric",
+            expected="an 'evaluation' with 'every' steps, or a metric of the validation, 'val/...'",
+        )
+
+
+def _is_measured(resolved: ResolvedConfig, metric: str) -> bool:
+    if metric.startswith("val/"):
+        return True
+    evaluation, every = resolved.node("evaluation"), resolved.node("evaluation", "every")
+    if evaluation is None or evaluation.value is None:
+        return evaluation is not None and evaluation.poisoned
+    return every is not None and (every.poisoned or bool(every.value))
+
+
+def _plain_optimizer_arguments(resolved: ResolvedConfig) -> Iterator[Problem]:
+    """An optimizer's arguments are data: no components among them."""
+    paths: list[Path] = [("optimizer",), *((*p, "optimizer") for p in component_paths(resolved))]
+    for path in paths:
+        node = resolved.node(*path)
+        for key, child in node.items() if node is not None and node.is_mapping else ():
+            yield from _components_below(resolved, (*path, key), child)
+
+
+def _components_below(resolved: ResolvedConfig, path: Path, node: Node) -> Iterator[Problem]:
+    if node.is_mapping and ("_type_" in node.value or "_target_" in node.value):
+        message = "an optimizer's arguments are plain values, not components"
+        yield resolved.problem(path, message, code="wrong-type")
+        return
+    for key, child in node.items():
+        yield from _components_below(resolved, (*path, key), child)

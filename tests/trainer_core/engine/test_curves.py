@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from typing import Any
+
+from trainer_core.engine.curves import collect_series, draw_svg
+
+
+def test_numbers_become_series_and_the_rest_is_left() -> None:
+    records: list[dict[str, Any]] = [
+        {"step": 1, "epoch": 0.1, "loss": 1.0, "note": "x"},
+        {"step": 2, "epoch": 0.2, "loss": None, "lr": 1},
+    ]
+    assert collect_series(records) == {"loss": [(1, 1.0)], "lr": [(2, 1.0)]}
+
+
+def test_long_series_is_thinned_to_its_ends() -> None:
+    series = collect_series([{"step": step, "loss": 0.0} for step in range(5000)])["loss"]
+    assert len(series) < 700
+    assert (series[0][0], series[-1][0]) == (0, 4999)
+
+
+def test_flat_curve_can_be_drawn() -> None:
+    svg = draw_svg([(0, 1.0), (5, 1.0)])
+    assert svg.count("<polyline") == 1
+    assert "nan" not in svg

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer_core.engine.runfolder import (
+    RunFolder,
+    describe_environment,
+    describe_plugins,
+    resolved_yaml,
+)
+from trainer_core.experiment.loading import load_experiment
+
+
+def test_resolved_file_runs_again(tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(
+        "schema_version: 1\nparams: {width: 8}\nmodel:\n  sequential:\n    layers:\n"
+        '      - {_type_: mlp, dims: [3, "${params.width}", 2]}\n'
+    )
+    del tiny["model"]
+    tiny["models"] = {"net": {"config": str(tmp_path / "net.yaml"), "params": {"width": 5}}}
+    text = resolved_yaml(load_experiment(tiny))
+    (tmp_path / "again.yaml").write_text(text)
+    (tmp_path / "net.yaml").unlink()
+    again = load_experiment(tmp_path / "again.yaml")
+    assert again.models["net"].graph.modules[0].name
+    assert "dims: [3, 5, 2]" in text
+
+
+def test_secrets_of_the_environment_stay_out(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hidden")
+    tiny["run"]["name"] = "${env:MY_TOKEN}"
+    text = resolved_yaml(load_experiment(tiny))
+    assert "hidden" not in text
+    assert "${env:MY_TOKEN}" in text
+
+
+def test_plugins_in_use_name_their_wheels(tiny: dict[str, Any]) -> None:
+    described = describe_plugins(load_experiment(tiny))
+    found = {(row["kind"], row["key"]): row["dist"] for row in described["plugins"]}
+    assert found["data", "random_regression"] == "trainer-core"
+    assert found["block", "nn.Linear"] == "policy-constructor"
+    assert set(described["distributions"]) == {"trainer-core", "policy-constructor"}
+
+
+def test_environment_is_json_with_versions() -> None:
+    described = json.loads(json.dumps(describe_environment()))
+    assert {"python", "platform", "packages", "threads", "git_commit"} <= described.keys()
+    assert described["packages"]["torch"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_commit_is_read_from_git_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    git = tmp_path / ".git"
+    (git / "refs" / "heads").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    if packed:
+        (git / "packed-refs").write_text("# pack\nabc123 refs/heads/main\n")
+    else:
+        (git / "refs" / "heads" / "main").write_text("abc123\n")
+    monkeypatch.chdir(tmp_path)
+    assert describe_environment()["git_commit"] == "abc123"
+
+
+def test_summary_is_strict_json(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_summary({"loss": float("nan"), "n": np.int64(3), "ci95": (0.1, float("inf"))})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary == {"loss": None, "n": 3, "ci95": [0.1, None]}
+
+
+def test_evaluation_counts_once_it_has_a_result(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_evaluation(5) is None
+    folder.write_evaluation(5, {"n": 2})
+    assert folder.read_evaluation(5) == {"n": 2}
+
+
+def test_earlier_runs_are_set_aside_one_by_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / "metrics.jsonl").write_text("")
+        (tmp_path / "notes.txt").write_text("the user's own")
+        RunFolder(tmp_path).open(None, start_over=True)
+    assert sorted(path.name for path in (tmp_path / "previous").iterdir()) == ["001", "002"]
+    assert Path(tmp_path / "notes.txt").is_file()
