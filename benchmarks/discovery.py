@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policy_constructor.discovery.metadata import scan
-from policy_constructor.signatures import module_source, signature
+from policy_constructor.signatures import signature
+from policy_constructor.source import module_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from policy_constructor.discovery.registry import blocks_registry
 from policy_constructor.signatures.signature import Parameter, Signature, read_signature
-from policy_constructor.signatures.static import public_names
+from policy_constructor.source.static import public_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

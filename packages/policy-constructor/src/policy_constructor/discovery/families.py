@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from policy_constructor.signatures.static import derives_from, find_attribute, public_names
+from policy_constructor.source.static import derives_from, find_attribute, public_names
 
 if TYPE_CHECKING:
     from policy_constructor.discovery.component import Family

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policy_constructor.signatures.static import class_attribute, find_attribute
+from policy_constructor.source.static import class_attribute, find_attribute
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from types import GenericAlias
 from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 from policy_constructor.signatures.constraints import constrained
-from policy_constructor.signatures.module_source import (
+from policy_constructor.source.module_source import (
     Binding,
     ImportedModule,
     ImportedName,
     ModuleSource,
 )
-from policy_constructor.signatures.static import Found, dotted_parts, find_attribute, read_module
+from policy_constructor.source.static import Found, dotted_parts, find_attribute, read_module
 
 __all__ = ["Opaque", "opaque_class", "qualified_name", "read_annotation", "union_of"]
 

@@ -11,11 +11,11 @@ from policy_constructor.signatures.docstrings import parameter_docs, summary
 from policy_constructor.signatures.fields import field_parameters, has_fields
 from policy_constructor.signatures.forwarding import Forwarding, forwarding
 from policy_constructor.signatures.parameters import Parameter, Signature
-from policy_constructor.signatures.static import Found, dotted_parts, read_module, resolve
+from policy_constructor.source.static import Found, dotted_parts, read_module, resolve
 
 if TYPE_CHECKING:
-    from policy_constructor.signatures.module_source import ModuleSource
     from policy_constructor.signatures.parameters import ParameterKind
+    from policy_constructor.source.module_source import ModuleSource
 
 __all__ = ["class_signature", "function_signature"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from policy_constructor.signatures.annotations import read_annotation
 from policy_constructor.signatures.constraints import constrained, field_arguments
 from policy_constructor.signatures.parameters import Parameter
-from policy_constructor.signatures.static import dotted_parts
+from policy_constructor.source.static import dotted_parts
 
 if TYPE_CHECKING:
-    from policy_constructor.signatures.module_source import ModuleSource
+    from policy_constructor.source.module_source import ModuleSource
 
 __all__ = ["field_parameters", "has_fields"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from policy_constructor.signatures.constructors import class_signature
 from policy_constructor.signatures.parameters import Parameter, Signature
-from policy_constructor.signatures.static import Found, class_attribute
+from policy_constructor.source.static import Found, class_attribute
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

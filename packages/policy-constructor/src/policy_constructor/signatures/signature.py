@@ -11,7 +11,7 @@ from policy_constructor.signatures.arguments import check_arguments
 from policy_constructor.signatures.constructors import class_signature, function_signature
 from policy_constructor.signatures.parameters import Parameter, Signature
 from policy_constructor.signatures.params_model import stated_signature
-from policy_constructor.signatures.static import find_attribute, locate
+from policy_constructor.source.static import find_attribute, locate
 
 if TYPE_CHECKING:
     from policy_constructor.discovery.component import ComponentRef

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policy_constructor.errors import ConfigError, Problem
-from policy_constructor.signatures.static import locate
+from policy_constructor.source.static import locate
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from policy_constructor.signatures.module_source import (
+from policy_constructor.source.module_source import (
     ImportedModule,
     ImportedName,
     ModuleSource,
@@ -18,7 +18,7 @@ from policy_constructor.signatures.module_source import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from policy_constructor.signatures.module_source import Binding
+    from policy_constructor.source.module_source import Binding
 
 __all__ = [
     "Found",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from policy_constructor.signatures.static import (
+from policy_constructor.source.static import (
     base_classes,
     class_attribute,
     derives_from,
@@ -289,7 +289,7 @@ def test_function_written_in_c_is_not_found() -> None:
 
 def test_reading_source_imports_nothing() -> None:
     code = (
-        "import sys; from policy_constructor.signatures.static import find_attribute\n"
+        "import sys; from policy_constructor.source.static import find_attribute\n"
         "find_attribute('torch.nn', 'LSTM'); find_attribute('torch', 'cat')\n"
         "print(sorted({'torch', 'numpy', 'pydantic', 'importlib.util'} & set(sys.modules)))"
     )

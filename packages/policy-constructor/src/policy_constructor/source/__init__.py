@@ -1,0 +1,1 @@
+"""Python source looked up and read without importing it."""
