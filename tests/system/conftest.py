@@ -9,8 +9,12 @@ import sysconfig
 import venv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 OURS = ("policy-constructor", "trainer-core", "trainer-ddp", "trainer-ray", "experiments-il")
@@ -55,14 +59,26 @@ def clean_environment(
     wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> CleanEnvironment:
     """Install trainer-core and experiments-il from wheels; borrow torch and the like."""
-    folder = tmp_path_factory.mktemp("clean") / "venv"
-    venv.create(folder, with_pip=True)
-    _borrow_dependencies(folder)
     chosen = [wheels[n] for n in ("policy-constructor", "trainer-core", "experiments-il")]
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-index", "--no-deps"]
-    subprocess.run(
-        [*pip, *map(str, chosen)], check=True, capture_output=True, text=True, timeout=240
-    )
+    return make_environment(tmp_path_factory.mktemp("clean") / "venv", chosen)
+
+
+@pytest.fixture(scope="session")
+def constructor_alone(
+    wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> CleanEnvironment:
+    """Install policy-constructor and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("alone") / "venv"
+    return make_environment(folder, [wheels["policy-constructor"]])
+
+
+def make_environment(folder: Path, wheels: Sequence[Path]) -> CleanEnvironment:
+    """Create a virtual environment with these wheels and borrowed dependencies."""
+    venv.create(folder, with_pip=False)
+    _borrow_dependencies(folder)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    command = [*pip, "--no-index", "--no-deps", *map(str, wheels)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
     return CleanEnvironment(folder)
 
 

@@ -67,3 +67,16 @@ def test_console_script_trains_from_another_folder(
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "runs" / "first" / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("completed", 20)
+
+
+def test_constructor_builds_a_model_alone(
+    constructor_alone: CleanEnvironment, tmp_path: Path
+) -> None:
+    model = {"sequential": {"layers": [{"_type_": "mlp", "dims": [8, 16, 4]}]}}
+    code = (
+        "import importlib.util, torch; from policy_constructor import build_model\n"
+        "assert importlib.util.find_spec('trainer_core') is None\n"
+        f"print(tuple(build_model({{'model': {model}}})(torch.zeros(2, 8)).shape))"
+    )
+    done = constructor_alone.run("python", "-c", code, cwd=tmp_path)
+    assert done.stdout.strip() == "(2, 4)", done.stderr
