@@ -33,12 +33,13 @@ def test_bar_shows_steps_and_metrics() -> None:
     bar.start(cast("Any", state))
     state.step = 4
     bar.show_metrics({"loss": 0.25})
-    bar.track(1, 2, "evaluating")
-    bar.track(2, 2, "evaluating")
+    bar.track(1, 2, "1 succeeded")
+    bar.track(2, 2, "2 succeeded")
     bar.stop()
     shown = stream.getvalue()
     assert "tiny" in shown
-    assert "evaluating" in shown
+    assert "evaluation" in shown
+    assert "1 succeeded" in shown
     assert "4/8" in shown
 
 
@@ -48,5 +49,5 @@ def test_quiet_progress_writes_few_lines(monkeypatch: pytest.MonkeyPatch) -> Non
     stream = io.StringIO()
     progress = QuietProgress(stream)
     for done in range(1, 4):
-        progress.track(done, 50, "episodes")
-    assert stream.getvalue() == "episodes 2/50\n"
+        progress.track(done, 50, f"{done} succeeded")
+    assert stream.getvalue() == "evaluation 2/50: 2 succeeded\n"

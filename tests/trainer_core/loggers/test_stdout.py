@@ -19,7 +19,7 @@ def test_run_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
     logger.start(RUN | {"resumed_step": 50})
     logger.finish("completed")
     assert capsys.readouterr().out.splitlines() == [
-        "pick-place: 200 steps of 32 samples on cpu, 170.00 k parameters -> runs/pick-place",
+        "pick-place: 200 steps of 32 samples on cpu, 170 k parameters -> runs/pick-place",
         "going on after step 50",
     ]
 

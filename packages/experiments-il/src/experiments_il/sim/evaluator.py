@@ -154,7 +154,8 @@ class MetaWorldEvaluator:
                 if record is None:
                     continue
                 records.append(record)
-                context.progress(len(records), self.episodes, _progress_text(records))
+                succeeded = sum(record.success for record in records)
+                context.progress(len(records), self.episodes, f"{succeeded} succeeded")
                 episode = next(waiting, None)
                 if episode is None:
                     del active[number]
@@ -262,7 +263,3 @@ def _summarize(records: list[EpisodeRecord]) -> dict[str, Any]:
         "mean_steps": sum(record.steps for record in records) / n,
         "mean_return": sum(record.episode_return for record in records) / n,
     }
-
-
-def _progress_text(records: list[EpisodeRecord]) -> str:
-    return f"{sum(record.success for record in records)} of {len(records)} succeeded"

@@ -32,7 +32,7 @@ class Progress(Protocol):
         ...
 
     def track(self, done: int, total: int, text: str) -> None:
-        """Show how far an evaluation is."""
+        """Show how far an evaluation is; `text` says how it goes ("12 succeeded")."""
         ...
 
     def stop(self) -> None:
@@ -64,7 +64,7 @@ class QuietProgress:
         now = time.perf_counter()
         if now >= self._next_s and self._stream is not None:
             self._next_s = now + _QUIET_S
-            self._stream.write(f"{text} {done}/{total}\n")
+            self._stream.write(f"evaluation {done}/{total}: {text}\n")
             self._stream.flush()
 
     def stop(self) -> None:
@@ -124,8 +124,8 @@ class TerminalProgress:
     def track(self, done: int, total: int, text: str) -> None:
         """Show a second bar until it is full."""
         if self._evaluation is None:
-            self._evaluation = self._bar.add_task(text, total=total, rate="", metrics="")
-        self._bar.update(self._evaluation, completed=done, total=total, description=text)
+            self._evaluation = self._bar.add_task("evaluation", total=total, rate="", metrics="")
+        self._bar.update(self._evaluation, completed=done, total=total, metrics=text)
         if done >= total:
             self._bar.remove_task(self._evaluation)
             self._evaluation = None

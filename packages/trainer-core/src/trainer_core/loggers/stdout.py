@@ -64,7 +64,7 @@ def _write(line: str) -> None:
 def _short(count: int) -> str:
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
         if count >= size:
-            return f"{count / size:.2f} {unit}"
+            return f"{count / size:.3g} {unit}"
     return str(count)
 
 
