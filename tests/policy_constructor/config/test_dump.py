@@ -109,12 +109,12 @@ def test_sources_are_written_as_comments(
     )
     resolved = resolve_config("exp.yaml", ["e=2"])
     assert to_yaml(resolved, sources=True) == (
-        "a: 512  # exp.yaml:2:4 (replaces 256 from base.yaml:1:4)\n"
+        "a: 512  # exp.yaml:2:4 (replaces 256 from base.yaml:1:4; referenced 2 times)\n"
         "xs:\n"
         "  - 1  # base.yaml:2:6\n"
         "  - 2  # exp.yaml:9:33\n"
         "b: 512  # exp.yaml:3:4 (${a} from exp.yaml:2:4)\n"
-        "c: 3  # exp.yaml:4:4 (from '${env:int:W}')\n"
+        "c: 3  # exp.yaml:4:4 (from '${env:int:W}'; referenced once)\n"
         "d: x512  # exp.yaml:5:4 (from 'x${a}')\n"
         "e: 2  # <cli>:1:3 (replaces 1 from exp.yaml:6:4)\n"
         "f: 1  # exp.yaml:7:4 (alias from exp.yaml:6:4)\n"
@@ -164,3 +164,12 @@ def test_replaced_secret_is_not_quoted(
 def test_part_of_a_tree_can_be_written(write: Callable[..., None]) -> None:
     write("a: {b: 1}\n")
     assert to_yaml(resolve_config("exp.yaml").root.value["a"]) == "b: 1\n"
+
+
+def test_remarks_stand_at_the_end_of_their_mapping(write: Callable[..., None]) -> None:
+    write("loss: {_type_: l2}\ncallbacks: [{_type_: ema}]\nseed: 0\n")
+    resolved = resolve_config("exp.yaml")
+    remarks = {("loss",): ["p: 2"], ("callbacks", 0): ["decay: 0.9"]}
+    assert to_yaml(resolved, remarks=remarks) == (
+        "loss:\n  _type_: l2\n  # p: 2\ncallbacks:\n  - _type_: ema\n    # decay: 0.9\nseed: 0\n"
+    )

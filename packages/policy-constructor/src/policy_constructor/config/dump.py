@@ -10,15 +10,22 @@ from policy_constructor.config.resolved import definition_of
 from policy_constructor.config.scalars import format_scalar, format_text, show
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from policy_constructor.config.node import Path
     from policy_constructor.config.resolved import ResolvedConfig
 
 __all__ = ["describe_source", "to_yaml"]
 
 _LINE = 88
+_NO_REMARKS: Mapping[Path, Sequence[str]] = {}
 
 
 def describe_source(node: Node) -> str:
-    """Return where a value came from: `exp.yaml:3:9 (replaces 256 from base.yaml:3:9)`."""
+    """Return where a value came from, what it replaced and how often `${...}` took it.
+
+    For example `exp.yaml:3:9 (replaces 256 from base.yaml:3:9; referenced 2 times)`.
+    """
     parts = []
     defined = definition_of(node)
     if defined is not node:
@@ -30,6 +37,8 @@ def describe_source(node: Node) -> str:
         old = node.replaced[0]
         place = f" from {_place(old)}" if old.mark else ""
         parts.append(f"replaces {show(old)}{place}")
+    if node.uses:
+        parts.append("referenced once" if node.uses == 1 else f"referenced {node.uses} times")
     return f"{_place(node)} ({'; '.join(parts)})" if parts else _place(node)
 
 
@@ -42,7 +51,11 @@ def _env_note(node: Node) -> list[str]:
 
 
 def to_yaml(
-    resolved: ResolvedConfig | Node, *, sources: bool = False, redact_env: bool = False
+    resolved: ResolvedConfig | Node,
+    *,
+    sources: bool = False,
+    redact_env: bool = False,
+    remarks: Mapping[Path, Sequence[str]] = _NO_REMARKS,
 ) -> str:
     """Return the tree as YAML that reads back equal.
 
@@ -50,20 +63,24 @@ def to_yaml(
         resolved: A resolved configuration or one of its nodes.
         sources: Write after each value where it came from.
         redact_env: Write `${env:...}` expressions, not the values they had: these may be secrets.
+        remarks: Comment lines to write at the end of the mappings at these paths.
     """
     root = resolved if isinstance(resolved, Node) else resolved.root
-    writer = _Writer(sources=sources, redact_env=redact_env)
-    writer.write(root, "", "")
+    writer = _Writer(sources=sources, redact_env=redact_env, remarks=remarks)
+    writer.write(root, "", "", ())
     return "\n".join(writer.lines) + "\n"
 
 
 class _Writer:
-    def __init__(self, *, sources: bool, redact_env: bool) -> None:
+    def __init__(
+        self, *, sources: bool, redact_env: bool, remarks: Mapping[Path, Sequence[str]]
+    ) -> None:
         self.sources = sources
         self.redact_env = redact_env
+        self.remarks = remarks
         self.lines: list[str] = []
 
-    def write(self, node: Node, lead: str, indent: str) -> None:
+    def write(self, node: Node, lead: str, indent: str, path: Path) -> None:
         """Write a value after `lead` (`key:` or `-`); what goes below it is indented."""
         inline = self.inline(node, _LINE - len(lead))
         if inline is not None:
@@ -76,7 +93,9 @@ class _Writer:
         for position, (key, child) in enumerate(node.items()):
             start = f"{lead} " if is_item and position == 0 else indent
             name = f"{format_text(str(key))}:" if node.is_mapping else "-"
-            self.write(child, start + name, indent + "  ")
+            self.write(child, start + name, indent + "  ", (*path, key))
+        if node.is_mapping:
+            self.lines += [f"{indent}# {remark}" for remark in self.remarks.get(path, ())]
 
     def inline(self, node: Node, width: int) -> str | None:
         """Return a value that goes on one line, None for one that needs several."""
