@@ -66,7 +66,7 @@ FAILURES = [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT]
 
 
 @pytest.mark.parametrize("number", FAILURES, ids=[errno.errorcode[n] for n in FAILURES])
-@pytest.mark.parametrize("operation", ["write_new_file", "sync_folder", "seal_manifest"])
+@pytest.mark.parametrize("operation", ["write_new_file", "flush_to_disk", "seal_manifest"])
 def test_refusing_disk_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, operation: str
 ) -> None:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "flush_to_disk",
+    "is_process_alive",
     "make_folder",
     "storage_errors",
-    "sync_folder",
     "to_json_text",
     "write_atomically",
     "write_new_file",
@@ -55,8 +56,8 @@ def write_new_file(path: Path, data: bytes | memoryview) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names to disk."""
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -84,6 +85,17 @@ def write_atomically(path: Path, text: str) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def is_process_alive(pid: int) -> bool:
+    """Return whether a process of this machine runs, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def to_json_text(data: Any) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from experiments_il.data.durable import flush_to_disk
 from trainer_core.errors import StorageError
+from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

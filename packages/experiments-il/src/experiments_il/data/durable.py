@@ -7,11 +7,12 @@ import shutil
 from typing import TYPE_CHECKING
 
 from trainer_core.errors import DatasetError
+from trainer_core.storage import flush_to_disk, is_process_alive
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["claim_staging", "flush_to_disk", "is_unused", "move_into_place"]
+__all__ = ["claim_staging", "is_unused", "move_into_place"]
 
 _PREFIX = ".writing-"
 
@@ -29,7 +30,7 @@ def claim_staging(folder: Path, prefix: str = _PREFIX) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for other in folder.glob(f"{prefix}*"):
         pid = other.name.removeprefix(prefix)
-        if pid.isdigit() and _is_running(int(pid)):
+        if pid.isdigit() and is_process_alive(int(pid)):
             message = f"{other}: process {pid} is writing this data set"
             raise DatasetError(message)
         shutil.rmtree(other, ignore_errors=True)
@@ -45,28 +46,9 @@ def is_unused(root: Path) -> bool:
     return root.is_dir() and all(entry.name.startswith(_PREFIX) for entry in root.iterdir())
 
 
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file (or a folder's entries) is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def move_into_place(staged: Path, final: Path) -> None:
     """Give a finished file its name: readers see the old file or the new one, never a part."""
     final.parent.mkdir(parents=True, exist_ok=True)
     flush_to_disk(staged)
     os.replace(staged, final)  # noqa: PTH105 - one call, whatever the kind of path
     flush_to_disk(final.parent)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments_il.data.arrow import pq, read_table
 from experiments_il.data.data_files import DataFileWriter
-from experiments_il.data.durable import claim_staging, flush_to_disk, is_unused, move_into_place
+from experiments_il.data.durable import claim_staging, is_unused, move_into_place
 from experiments_il.data.lerobot_format import (
     DATA_PATH,
     DEFAULT_FEATURES,
@@ -38,6 +38,7 @@ from experiments_il.data.parquet_schema import (
 )
 from experiments_il.data.recorded_statistics import dataset_statistics, episode_statistics
 from trainer_core.errors import DatasetError, StorageError
+from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments_il.data.durable import claim_staging, flush_to_disk, is_unused
+from experiments_il.data.durable import claim_staging, is_unused
 from experiments_il.sim.metaworld_env import (
     ACTION_DIM,
     FPS,
@@ -21,6 +21,7 @@ from experiments_il.sim.metaworld_env import (
     require_metaworld,
 )
 from trainer_core.errors import DatasetError, StorageError, UserError
+from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

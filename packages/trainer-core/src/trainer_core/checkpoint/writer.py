@@ -27,9 +27,10 @@ from trainer_core.checkpoint.layout import (
     step_name,
 )
 from trainer_core.storage import (
+    flush_to_disk,
+    is_process_alive,
     make_folder,
     storage_errors,
-    sync_folder,
     write_atomically,
     write_new_file,
 )
@@ -93,7 +94,7 @@ def commit_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
                 return final
             _write_files(folder, snapshot)
             folder.rename(final)
-            sync_folder(root)
+            flush_to_disk(root)
     except BaseException:
         abandon_checkpoint(folder)
         raise
@@ -132,7 +133,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
     for name, text in snapshot.texts.items():
         files[name] = _write_part(folder, name, text.encode())
     for inner in {path.parent for path in folder.rglob("*")} | {folder}:
-        sync_folder(inner)
+        flush_to_disk(inner)
     parents = [name for step, name in list_steps(folder.parent) if step < snapshot.step]
     fields = {
         "step": snapshot.step,
@@ -141,7 +142,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
         **snapshot.manifest,
     }
     write_new_file(folder / MANIFEST, seal_manifest(fields, files))
-    sync_folder(folder)
+    flush_to_disk(folder)
 
 
 def _write_part(folder: Path, name: str, data: bytes) -> dict[str, Any]:
@@ -165,16 +166,6 @@ def _is_litter(folder: Path) -> bool:
     with suppress(OSError, ValueError):
         if len(parts) == 4 and parts[1] == _host():
             pid = int(parts[2])
-            return pid == os.getpid() or not _is_alive(pid)
+            return pid == os.getpid() or not is_process_alive(pid)
         return time.time() - folder.stat().st_mtime > _FOREIGN_LITTER_S
     return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
