@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from policy_constructor.errors import Problem
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["ENGINE_KEYS", "SUPPLIED", "ComponentCheck"]
+__all__ = ["ENGINE_KEYS", "SUPPLIED", "WRAPPED", "ComponentCheck"]
 
 ENGINE_KEYS: dict[str, frozenset[str]] = {
     "trainer": TrainerSection.engine_keys(),
@@ -38,8 +38,10 @@ SUPPLIED: dict[str, frozenset[str]] = {
 }
 """Arguments that the engine gives to the components of a kind; a file may not set them."""
 
+WRAPPED = {"optim_factory.torch": "optim_cls", "sched_factory.torch": "sched_cls"}
+"""The kind of class that a factory such as `optim_factory.torch` is told to build, by its id."""
+
 _NO_KEYS: frozenset[str] = frozenset()
-_WRAPPED = {"optim_factory.torch": "optim_cls", "sched_factory.torch": "sched_cls"}
 _RUN_LENGTHS = frozenset({"T_max", "total_steps"})  # the engine knows them
 
 
@@ -176,7 +178,7 @@ class ComponentCheck:
 
     def _check_wrapped(self, path: Path, node: Node, ref: ComponentRef) -> None:
         """Check the torch class that a factory such as `optim_factory.torch` is told to build."""
-        kind = _WRAPPED.get(ref.full_id)
+        kind = WRAPPED.get(ref.full_id)
         type_node, given = node.value.get("type"), node.value.get("kwargs")
         if kind is None or type_node is None or not isinstance(type_node.value, str):
             return
