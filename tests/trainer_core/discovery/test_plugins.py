@@ -68,8 +68,8 @@ def test_unknown_name_says_what_is_near(name: str, kinds: list[str], message: st
 
 def test_absent_wheel_of_ours_is_named_with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins = discover()
-    others = [record for record in plugins._records if record.dist != "trainer-ddp"]
-    monkeypatch.setattr(plugins, "_records", others)
+    others = [record for record in plugins.entry_points if record.dist != "trainer-ddp"]
+    monkeypatch.setattr(plugins, "entry_points", others)
     plugins.registries = plugins._build()
 
     with pytest.raises(RegistryError) as caught:

@@ -4,6 +4,7 @@ RegistryError(LookupError)
     UnknownComponentError   nothing installed has this key
     ConflictError           two distributions have it
     BlockedError            it is switched off
+    IncompatibleError       its wheel was written for another version of ours
     PluginLoadError         its module fails to import, or is not what it claims to be
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockedError",
     "ConflictError",
+    "IncompatibleError",
     "PluginLoadError",
     "RegistryError",
     "UnknownComponentError",
@@ -92,6 +94,24 @@ class BlockedError(RegistryError):
         self.reason = reason
         super().__init__(
             f"{ref.kind} {ref.key!r} of {ref.wheel} is switched off: {reason}",
+            kind=ref.kind,
+            key=ref.key,
+        )
+
+
+class IncompatibleError(RegistryError):
+    """The component's wheel was written for another version of ours.
+
+    Attributes:
+        ref: The component.
+        reason: Both versions, in one clause.
+    """
+
+    def __init__(self, ref: ComponentRef, reason: str) -> None:
+        self.ref = ref
+        self.reason = reason
+        super().__init__(
+            f"{ref.kind} {ref.key!r} of {ref.wheel} cannot be used: {reason}",
             kind=ref.kind,
             key=ref.key,
         )

@@ -9,6 +9,7 @@ from policy_constructor.discovery.component import ComponentRef, Family, refs_by
 from policy_constructor.discovery.errors import (
     BlockedError,
     ConflictError,
+    IncompatibleError,
     PluginLoadError,
     RegistryError,
     UnknownComponentError,
@@ -29,6 +30,7 @@ __all__ = [
     "ComponentRef",
     "ConflictError",
     "Family",
+    "IncompatibleError",
     "PluginLoadError",
     "Registry",
     "RegistryError",
@@ -55,6 +57,7 @@ class Registry(Generic[T]):
         families: Wildcard declarations; their members are looked up in the module's source.
         prefer: Which distribution provides a key that several have.
         blocked: Reasons by distribution name or by full id (`loss.l2`).
+        incompatible: Why a distribution cannot be used with this version of ours, by its name.
         protocol: What a loaded object must be: a Protocol class whose methods it must have, or a
             function that returns what is wrong with it.
     """
@@ -67,6 +70,7 @@ class Registry(Generic[T]):
         *,
         prefer: Mapping[str, str] = _NO_PREFERENCE,
         blocked: Mapping[str, str] = _NO_PREFERENCE,
+        incompatible: Mapping[str, str] = _NO_PREFERENCE,
         protocol: Check | None = None,
     ) -> None:
         self.kind = kind
@@ -74,6 +78,7 @@ class Registry(Generic[T]):
         self.protocol = protocol
         self._prefer = {key: normalize_name(dist) for key, dist in prefer.items()}
         self._blocked = dict(blocked)
+        self._incompatible = dict(incompatible)
         self._refs: dict[str, list[ComponentRef]] = {}
         self._loaded: dict[ComponentRef, T] = {}
         for ref in refs:
@@ -119,6 +124,7 @@ class Registry(Generic[T]):
             UnknownComponentError: Nothing has the key.
             ConflictError: Several distributions have it and none is preferred.
             BlockedError: The component is switched off.
+            IncompatibleError: Its wheel was written for another version of ours.
         """
         dist, name = _split(key)
         claims = self._claims(dist, name)
@@ -127,7 +133,10 @@ class Registry(Generic[T]):
         open_claims = [ref for ref in claims if self._block_reason(ref) is None]
         if not open_claims:
             raise BlockedError(claims[0], self._block_reason(claims[0]) or "")
-        chosen = self._chosen(name, open_claims)
+        fitting = [ref for ref in open_claims if ref.dist not in self._incompatible]
+        if not fitting:
+            raise IncompatibleError(open_claims[0], self._incompatible[open_claims[0].dist])
+        chosen = self._chosen(name, fitting)
         if len(chosen) > 1:
             raise ConflictError(self.kind, key, tuple(chosen))
         return chosen[0]
@@ -172,15 +181,19 @@ class Registry(Generic[T]):
         return add
 
     def status(self, ref: ComponentRef) -> str:
-        """Return `ok`, `conflict`, `blocked`, `shadowed` or `invalid`; nothing is imported."""
+        """Return `ok` or what keeps a component from use; nothing is imported.
+
+        That is `conflict`, `blocked`, `incompatible`, `shadowed` or `invalid`.
+        """
         if ref.problem is not None or not ref.attr:
             return "invalid"
         if ref.shadowed:
             return "shadowed"
         if self._block_reason(ref) is not None:
             return "blocked"
-        claims = [r for r in self._claims("", ref.key) if self._block_reason(r) is None]
-        chosen = self._chosen(ref.key, claims)
+        if ref.dist in self._incompatible:
+            return "incompatible"
+        chosen = self._chosen(ref.key, [r for r in self._claims("", ref.key) if self._may_use(r)])
         if ref not in chosen:
             return "shadowed"
         return "conflict" if len(chosen) > 1 else "ok"
@@ -209,6 +222,9 @@ class Registry(Generic[T]):
         preferred = self._prefer.get(name)
         chosen = [ref for ref in claims if ref.dist == preferred]
         return chosen or claims
+
+    def _may_use(self, ref: ComponentRef) -> bool:
+        return self._block_reason(ref) is None and ref.dist not in self._incompatible
 
     def _block_reason(self, ref: ComponentRef) -> str | None:
         return self._blocked.get(ref.full_id) or self._blocked.get(ref.dist)
@@ -251,6 +267,7 @@ def build_registries(
     *,
     prefer: Mapping[str, Mapping[str, str]] | None = None,
     blocked: Mapping[str, str] = _NO_PREFERENCE,
+    incompatible: Mapping[str, str] = _NO_PREFERENCE,
     protocols: Mapping[str, Check] | None = None,
     extra_refs: Iterable[ComponentRef] = (),
 ) -> dict[str, Registry[Any]]:
@@ -261,6 +278,7 @@ def build_registries(
         groups: Kinds of each group, as `component.refs_by_kind` takes them.
         prefer: Preferred distributions by kind and key.
         blocked: Reasons by distribution or full id.
+        incompatible: Reasons by distribution.
         protocols: What the objects of a kind must be.
         extra_refs: References from hooks.
     """
@@ -273,6 +291,7 @@ def build_registries(
             [family for family in families if family.kind == kind],
             prefer=(prefer or {}).get(kind, {}),
             blocked=blocked,
+            incompatible=incompatible,
             protocol=(protocols or {}).get(kind),
         )
         for kinds in groups.values()

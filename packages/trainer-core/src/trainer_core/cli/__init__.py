@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"trainer-core {__version__}")
         return 0
-    from trainer_core.cli import failures
+    try:
+        return commands.dispatch(arguments)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the last line of defence: no bare traceback
+        from trainer_core.cli import failures
 
-    return failures.guard(lambda: commands.dispatch(arguments), arguments)
+        return failures.report(error, arguments)

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from policy_constructor.discovery.metadata import EntryPointRecord
+    from policy_constructor.discovery.component import ComponentRef
 
 __all__ = ["COMMANDS", "Command", "dispatch", "help_text"]
-
-GROUP = "trainer_core.commands"
 
 
 class Command(NamedTuple):
@@ -49,20 +47,18 @@ def dispatch(arguments: Sequence[str]) -> int:
     for words, command in COMMANDS.items():
         if tuple(arguments[: len(words)]) == words:
             return _load(f"{command.module}:main")(list(arguments[len(words) :]))
-    records = installed_commands()
-    for record in records:
-        if record.name == arguments[0]:
-            return _run_installed(record, list(arguments[1:]))
-    return _unknown(arguments, [record.name for record in records])
+    installed = installed_commands()
+    dist, _, name = arguments[0].rpartition("::")
+    claims = [ref for ref in installed if ref.key == name and dist in {"", ref.dist}]
+    if claims:
+        return _run_installed(_single(claims), list(arguments[1:]))
+    return _unknown(arguments, [ref.key for ref in installed])
 
 
 def help_text() -> str:
     """Return the text of `trainer --help`."""
     rows = [(command.usage, command.summary) for command in COMMANDS.values()]
-    rows += [
-        (f"{record.name} ...", f"from {record.dist} {record.version}")
-        for record in installed_commands()
-    ]
+    rows += [(f"{ref.key} ...", f"from {ref.wheel}") for ref in installed_commands()]
     lines = "\n".join(f"  trainer {usage:<28}{summary}" for usage, summary in rows)
     return (
         "Train robot-learning policies from one YAML file.\n\n"
@@ -73,28 +69,32 @@ def help_text() -> str:
     )
 
 
-def installed_commands() -> list[EntryPointRecord]:
-    """Return the commands of other wheels; the first of a name wins, our own names are taken."""
-    from trainer_core.discovery.plugins import installed_records
+def installed_commands() -> list[ComponentRef]:
+    """Return the commands of other wheels; our own names are taken."""
+    from trainer_core.discovery.plugins import discover
 
     taken = {words[0] for words in COMMANDS}
-    records = []
-    for record in installed_records(GROUP):
-        if record.name not in taken:
-            taken.add(record.name)
-            records.append(record)
-    return records
+    plugins = discover()
+    return [ref for ref in plugins.usable(plugins.commands, "conflict") if ref.key not in taken]
 
 
-def _run_installed(record: EntryPointRecord, arguments: list[str]) -> int:
-    from policy_constructor.discovery.component import refs_by_kind
+def _single(claims: list[ComponentRef]) -> ComponentRef:
+    from trainer_core.errors import UserError
+
+    if len(claims) == 1:
+        return claims[0]
+    wheels = " and ".join(ref.wheel for ref in claims)
+    choices = " or ".join(f"'trainer {ref.dist}::{ref.key}'" for ref in claims)
+    msg = f"command {claims[0].key!r} is provided by {wheels}; write {choices}"
+    raise UserError(msg)
+
+
+def _run_installed(ref: ComponentRef, arguments: list[str]) -> int:
     from policy_constructor.discovery.registry import PluginLoadError
-    from trainer_core.discovery.names import GROUPS
 
     try:
-        main = _load(record.value)
-    except Exception as error:
-        ref = refs_by_kind([record], GROUPS)[0][0]
+        main = _load(ref.target)
+    except (Exception, SystemExit) as error:  # a stranger's module may do anything
         raise PluginLoadError(ref, f"{type(error).__name__}: {error}") from error
     return main(arguments)
 

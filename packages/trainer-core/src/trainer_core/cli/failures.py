@@ -13,33 +13,30 @@ from policy_constructor.errors import ConfigError
 from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["FAILED", "INPUT_WRONG", "guard"]
+__all__ = ["FAILED", "INPUT_WRONG", "report"]
 
 FAILED = 1
 INPUT_WRONG = 2
 _PIPE_CLOSED = 141
 
 
-def guard(command: Callable[[], int], arguments: Sequence[str]) -> int:
-    """Run a command; report what it raises and return the exit code of that."""
-    try:
-        return command()
-    except SystemExit as stop:  # argparse, or a command of another wheel
-        return _exit_code(stop.code)
-    except BrokenPipeError:
+def report(error: BaseException, arguments: Sequence[str]) -> int:
+    """Say what a command raised and return the exit code of that."""
+    if isinstance(error, SystemExit):  # argparse, or a command of another wheel
+        return _exit_code(error.code)
+    if isinstance(error, BrokenPipeError):
         # The reader (`| head`) has gone; keep the interpreter from failing on its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
-    except (ConfigError, TrainerError, RegistryError, KeyboardInterrupt) as error:
+    if isinstance(error, ConfigError | TrainerError | RegistryError | KeyboardInterrupt):
         if _wants_traceback(arguments):
             traceback.print_exception(error, file=sys.stderr)
         text, code = _message(error)
         print(text, file=sys.stderr)
         return code
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no bare traceback
-        return _report_unexpected(error, arguments)
+    return _report_unexpected(error, arguments)
 
 
 def _exit_code(code: str | int | None) -> int:
@@ -64,7 +61,7 @@ def _wants_traceback(arguments: Sequence[str]) -> bool:
     return "--traceback" in arguments or os.environ.get("TRAINER_TRACEBACK", "0") not in {"", "0"}
 
 
-def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
+def _report_unexpected(error: BaseException, arguments: Sequence[str]) -> int:
     """Say in one line what failed; put the traceback into the run folder if there is one."""
     summary = f"error: {type(error).__name__}: {error}"
     folder = getattr(error, "run_folder", None)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from trainer_core.discovery.plugins import PluginRecord, discover
+from policy_constructor.discovery.metadata import normalize_name
+from trainer_core.cli.plugins_table import table
+from trainer_core.discovery.plugins import discover
+
+if TYPE_CHECKING:
+    from trainer_core.discovery.listing import PluginRecord
 
 __all__ = ["main"]
 
@@ -20,12 +26,16 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--kind", help="only this kind, such as loss")
     parser.add_argument("--dist", help="only this wheel, such as experiments-il")
+    parser.add_argument(
+        "--wheel", metavar="FILE", help="look into a wheel file before it is installed"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     options = parser.parse_args(argv)
+    dist = normalize_name(options.dist) if options.dist else None
     rows = [
         row
-        for row in discover().records()
-        if options.kind in {None, row.kind} and options.dist in {None, row.dist}
+        for row in _rows(options.wheel)
+        if options.kind in {None, row.kind} and dist in {None, row.dist}
     ]
     if options.json:
         import json
@@ -33,17 +43,17 @@ def main(argv: list[str]) -> int:
         document = {"schema": 1, "plugins": [row._asdict() for row in rows]}
         print(json.dumps(document, indent=1))
     else:
-        print(_table(rows))
+        print(table(_HEADINGS, rows))
         unusable = sum(row.status != "ok" for row in rows)
         if unusable:
-            print(f"{unusable} of {len(rows)} cannot be used as they are", file=sys.stderr)
+            note = "cannot be used as they are; 'trainer plugins check' says why"
+            print(f"{unusable} of {len(rows)} {note}", file=sys.stderr)
     return 0
 
 
-def _table(rows: list[PluginRecord]) -> str:
-    lines = [_HEADINGS, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def _rows(wheel: str | None) -> list[PluginRecord]:
+    if wheel is None:
+        return discover().records()
+    from trainer_core.discovery.wheel_files import list_wheel
+
+    return list_wheel(wheel)

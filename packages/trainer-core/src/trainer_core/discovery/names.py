@@ -30,6 +30,7 @@ COMPONENT_GROUPS: dict[str, tuple[str, ...]] = {
     "trainer_core.metrics": ("metric",),
     "trainer_core.evaluators": ("eval",),
     "trainer_core.runners": ("runner",),
+    "trainer_core.initializers": ("init",),
     "policy_constructor.blocks": ("block",),
     "policy_constructor.ops": ("op",),
 }
@@ -53,6 +54,7 @@ PROTOCOLS = {
     "metric": "Metric",
     "eval": "Evaluator",
     "runner": "Runner",
+    "init": "Initializer",
 }
 """The class of `trainer_core.protocols` that a kind keeps to."""
 
@@ -85,6 +87,7 @@ _NOUNS = {
     "cb": "callback",
     "log": "logger",
     "eval": "evaluator",
+    "init": "initialiser",
 }
 
 _OTHER_WHEELS = {

@@ -6,12 +6,13 @@ a hook plugin's when `trainer_core.discovery.hooking` starts the hooks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from policy_constructor.discovery.component import refs_by_kind
 from policy_constructor.discovery.metadata import scan
 from policy_constructor.discovery.registry import Registry, RegistryError, build_registries
 from trainer_core.discovery.blocking import blocked_by_environment, blocked_outside, reasons
+from trainer_core.discovery.compatibility import find_mismatches
 from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS, PROTOCOLS, an, install_hint, noun
 
 if TYPE_CHECKING:
@@ -22,19 +23,9 @@ if TYPE_CHECKING:
 
     from policy_constructor.discovery.component import ComponentRef
     from policy_constructor.discovery.metadata import EntryPointRecord
+    from trainer_core.discovery.listing import PluginRecord
 
-__all__ = ["PluginRecord", "Plugins", "discover", "installed_records"]
-
-
-class PluginRecord(NamedTuple):
-    """One line of `trainer plugins list`."""
-
-    kind: str
-    key: str
-    dist: str
-    version: str
-    target: str
-    status: str
+__all__ = ["Plugins", "discover", "protocol_check"]
 
 
 class Plugins:
@@ -44,9 +35,11 @@ class Plugins:
         records: What `policy_constructor.discovery.metadata.scan` returned.
         prefer: Preferred distribution by kind and key.
         blocked: Reasons by distribution or full id.
+        incompatible: Why a distribution does not fit this version of ours, by its name.
         extra_refs: References that no entry point declares.
 
     Attributes:
+        entry_points: The records it was made from.
         registries: A registry for each kind of component.
         commands: Sub-commands of the command line.
         recipes: Folders of experiment files.
@@ -60,15 +53,17 @@ class Plugins:
         *,
         prefer: Mapping[str, Mapping[str, str]] | None = None,
         blocked: Mapping[str, str] | None = None,
+        incompatible: Mapping[str, str] | None = None,
         extra_refs: Iterable[ComponentRef] = (),
     ) -> None:
-        self._records = tuple(records)
+        self.entry_points = tuple(records)
         self._prefer = dict(prefer or {})
         self._blocked = dict(blocked or {})
+        self._incompatible = dict(incompatible or {})
         self._extra_refs = tuple(extra_refs)
         self._asked_hooks = False
         self.hook_problems: list[str] = []
-        others, _ = refs_by_kind(self._records, GROUPS)
+        others, _ = refs_by_kind(self.entry_points, GROUPS)
         self.commands = tuple(ref for ref in others if ref.kind == "command")
         self.recipes = tuple(ref for ref in others if ref.kind == "recipe")
         self.hooks = tuple(ref for ref in others if ref.kind == "hook")
@@ -76,11 +71,12 @@ class Plugins:
 
     def _build(self) -> dict[str, Registry[Any]]:
         return build_registries(
-            self._records,
+            self.entry_points,
             COMPONENT_GROUPS,
             prefer=self._prefer,
             blocked=self._blocked,
-            protocols={kind: _follows(name) for kind, name in PROTOCOLS.items()},
+            incompatible=self._incompatible,
+            protocols={kind: protocol_check(kind) for kind in PROTOCOLS},
             extra_refs=self._extra_refs,
         )
 
@@ -92,7 +88,13 @@ class Plugins:
         merged = {kind: dict(choice) for kind, choice in self._prefer.items()}
         for kind, choice in (prefer or {}).items():
             merged.setdefault(kind, {}).update(choice)
-        return Plugins(self._records, prefer=merged, blocked=blocked, extra_refs=self._extra_refs)
+        return Plugins(
+            self.entry_points,
+            prefer=merged,
+            blocked=blocked,
+            incompatible=self._incompatible,
+            extra_refs=self._extra_refs,
+        )
 
     def find(self, type_name: str, kinds: Sequence[str] = ()) -> ComponentRef:
         """Return the component that a `_type_` means.
@@ -129,20 +131,24 @@ class Plugins:
         return registry.load(qualified if qualified in registry else ref.key)
 
     def find_recipe(self, name: str) -> Path | None:
-        """Return the file of a recipe such as `il/pick_place`, or None."""
+        """Return the file of a recipe such as `il/pick_place`, or None.
+
+        Raises:
+            ConfigError: Two wheels have recipes of the name; `wheel::il/pick_place` says which.
+        """
         from trainer_core.discovery.recipes import find_recipe  # noqa: PLC0415 - listing needs no files
 
-        return find_recipe(name, self.usable(self.recipes))
+        return find_recipe(name, self.usable(self.recipes, "conflict"))
 
     def recipe_names(self) -> list[str]:
         """Return the names of all installed recipes."""
-        from trainer_core.discovery.recipes import recipe_names  # noqa: PLC0415 - listing needs no files
+        from trainer_core.discovery.recipes import list_recipes  # noqa: PLC0415 - listing needs no files
 
-        return recipe_names(self.usable(self.recipes))
+        return [recipe.name for recipe in list_recipes(self.usable(self.recipes, "conflict"))]
 
-    def usable(self, refs: Iterable[ComponentRef]) -> list[ComponentRef]:
-        """Return the references that are neither broken, shadowed nor switched off."""
-        return [ref for ref in refs if self._status(ref) == "ok"]
+    def usable(self, refs: Iterable[ComponentRef], *also: str) -> list[ComponentRef]:
+        """Return the references whose status is `ok`, or one of some others."""
+        return [ref for ref in refs if self.status(ref) in {"ok", *also}]
 
     def hook_manager(self) -> pluggy.PluginManager:
         """Import the hook plugins that are not switched off and return their manager.
@@ -159,35 +165,37 @@ class Plugins:
 
     def records(self) -> list[PluginRecord]:
         """Return one record for each declaration, sorted; nothing is imported."""
-        rows = [
-            _row(ref, registry.status(ref))
-            for registry in self.registries.values()
-            for ref in registry.refs()
-        ]
-        for registry in self.registries.values():
-            for family in registry.families:
-                blocked = family.dist in self._blocked
-                status = "shadowed" if family.shadowed else "blocked" if blocked else "ok"
-                rows.append(
-                    PluginRecord(
-                        family.kind,
-                        family.pattern,
-                        family.dist,
-                        family.version,
-                        family.module,
-                        status,
-                    )
-                )
-        for ref in (*self.commands, *self.recipes, *self.hooks):
-            rows.append(_row(ref, self._status(ref)))  # noqa: PERF401 - reads as the two above
-        return sorted(rows)
+        from trainer_core.discovery.listing import list_plugins  # noqa: PLC0415 - a run lists nothing
 
-    def _status(self, ref: ComponentRef) -> str:
+        return list_plugins(self)
+
+    def status(self, ref: ComponentRef) -> str:
+        """Return what `trainer plugins list` says of a command, recipe, hook or family."""
         if ref.problem is not None:
             return "invalid"
         if ref.shadowed:
             return "shadowed"
-        return "blocked" if {ref.dist, ref.full_id} & self._blocked.keys() else "ok"
+        if {ref.dist, ref.full_id} & self._blocked.keys():
+            return "blocked"
+        if ref.dist in self._incompatible:
+            return "incompatible"
+        return "conflict" if self._rivals(ref) else "ok"
+
+    def reason(self, ref: ComponentRef) -> str:
+        """Return why a component is blocked or incompatible; empty if it is neither."""
+        blocked = self._blocked.get(ref.full_id) or self._blocked.get(ref.dist)
+        return blocked or self._incompatible.get(ref.dist, "")
+
+    def _rivals(self, ref: ComponentRef) -> bool:
+        """Whether another wheel brings a command or recipes of the same name."""
+        if ref.kind not in {"command", "recipe"}:
+            return False
+        others = [
+            other
+            for other in (*self.commands, *self.recipes)
+            if (other.kind, other.key) == (ref.kind, ref.key) and other.dist != ref.dist
+        ]
+        return any(not other.shadowed and not self.reason(other) for other in others)
 
     def _ref(self, kind: str, key: str) -> ComponentRef:
         if key in self.registries[kind]:
@@ -229,7 +237,7 @@ class Plugins:
     def _stale_hint(self, key: str, kinds: Sequence[str]) -> str:
         from trainer_core.discovery.stale import stale_hint  # noqa: PLC0415 - a mistake needs it
 
-        return stale_hint(key, kinds, self._records)
+        return stale_hint(key, kinds, self.entry_points)
 
     def _nearest(self, name: str, kinds: Sequence[str]) -> tuple[str, ...]:
         from policy_constructor.spelling import nearest  # noqa: PLC0415 - a mistake needs it
@@ -267,21 +275,10 @@ def discover(
     blocked = reasons(disable, "it is disabled") | blocked_by_environment(records)
     if only is not None:
         blocked |= blocked_outside(only, records, "it is not allowed")
-    return Plugins(records, prefer=prefer, blocked=blocked, extra_refs=extra_refs)
-
-
-def installed_records(group: str) -> list[EntryPointRecord]:
-    """Return the usable entry points of one group, sorted by distribution and name."""
-    records = scan()
-    blocked = blocked_by_environment(records)
-    return [
-        record
-        for record in records
-        if record.group == group
-        and record.problem is None
-        and not record.shadowed
-        and record.dist not in blocked
-    ]
+    incompatible = {dist: str(mismatch) for dist, mismatch in find_mismatches(records).items()}
+    return Plugins(
+        records, prefer=prefer, blocked=blocked, incompatible=incompatible, extra_refs=extra_refs
+    )
 
 
 def _warn(problems: Iterable[str]) -> None:
@@ -291,17 +288,13 @@ def _warn(problems: Iterable[str]) -> None:
         logging.getLogger(__name__).warning(problem)
 
 
-def _row(ref: ComponentRef, status: str) -> PluginRecord:
-    return PluginRecord(ref.kind, ref.key, ref.dist, ref.version, ref.target, status)
-
-
-def _follows(protocol: str) -> Callable[[Any], str | None]:
-    """Return a check against a class of `trainer_core.protocols`, imported when it is used."""
+def protocol_check(kind: str) -> Callable[[Any], str | None]:
+    """Return a check against the protocol of a kind, which is imported when it is used."""
 
     def check(target: Any) -> str | None:
         from policy_constructor.discovery.conformance import protocol_mismatch  # noqa: PLC0415 - as below
         from trainer_core import protocols  # noqa: PLC0415 - listing loads nothing
 
-        return protocol_mismatch(target, getattr(protocols, protocol))
+        return protocol_mismatch(target, getattr(protocols, PROTOCOLS[kind]))
 
     return check

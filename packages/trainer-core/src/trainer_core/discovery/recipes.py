@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from policy_constructor.discovery.metadata import normalize_name
 from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.source.static import locate
 from policy_constructor.spelling import nearest
@@ -16,19 +17,50 @@ if TYPE_CHECKING:
     from policy_constructor.discovery.component import ComponentRef
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["find_config", "find_recipe", "recipe_names"]
+__all__ = ["Recipe", "find_config", "find_recipe", "list_recipes"]
 
 SUFFIXES = (".yaml", ".yml")
 
 
+class Recipe(NamedTuple):
+    """An experiment file that a wheel brings.
+
+    Attributes:
+        name: What the command line and `defaults:` call it.
+        path: The file.
+        dist: The wheel.
+        version: Its version.
+        description: First comment line of the file.
+    """
+
+    name: str
+    path: Path
+    dist: str
+    version: str
+    description: str
+
+
 def find_recipe(name: str, folders: Iterable[ComponentRef]) -> Path | None:
-    """Return the file of a recipe, or None if there is none of that name."""
-    prefix, _, rest = name.partition("/")
+    """Return the file of a recipe, or None if there is none of that name.
+
+    Args:
+        name: `il/pick_place`, or `experiments-il::il/pick_place`.
+        folders: The installed recipe folders.
+
+    Raises:
+        ConfigError: Two wheels have recipes of the name.
+    """
+    wheel, _, bare = name.rpartition("::")
+    prefix, _, rest = bare.partition("/")
     parts = rest.split("/")
     if not rest or any(part in {"", ".", ".."} for part in parts):
         return None
-    for ref in folders:
-        folder = _folder(ref) if ref.key == prefix else None
+    claims = [ref for ref in folders if ref.key == prefix]
+    claims = [ref for ref in claims if not wheel or ref.dist == normalize_name(wheel)]
+    if len({ref.dist for ref in claims}) > 1:
+        raise ConfigError(Problem(_conflict(bare, prefix, claims), code="conflict"))
+    for ref in claims:
+        folder = _folder(ref)
         if folder is None:
             continue
         path = folder.joinpath(*parts)
@@ -39,14 +71,39 @@ def find_recipe(name: str, folders: Iterable[ComponentRef]) -> Path | None:
     return None
 
 
-def recipe_names(folders: Iterable[ComponentRef]) -> list[str]:
-    """Return the names of the experiment files directly in the recipe folders, sorted."""
-    names = set()
-    for ref in folders:
+def list_recipes(folders: Iterable[ComponentRef]) -> list[Recipe]:
+    """Return the experiment files directly in the recipe folders, sorted by name.
+
+    Where two wheels bring a folder of one name, their recipes are listed as `wheel::name`.
+    """
+    refs = list(folders)
+    found = []
+    for ref in refs:
         folder = _folder(ref)
+        rivals = any(other.key == ref.key and other.dist != ref.dist for other in refs)
+        prefix = f"{ref.dist}::{ref.key}" if rivals else ref.key
         if folder is not None and folder.is_dir():
-            names |= {f"{ref.key}/{p.stem}" for p in folder.iterdir() if p.suffix in SUFFIXES}
-    return sorted(names)
+            found += [
+                Recipe(f"{prefix}/{file.stem}", file, ref.dist, ref.version, _description(file))
+                for file in folder.iterdir()
+                if file.suffix in SUFFIXES
+            ]
+    return sorted(found)
+
+
+def _conflict(name: str, prefix: str, claims: list[ComponentRef]) -> str:
+    wheels = " and ".join(ref.wheel for ref in claims)
+    names = " or ".join(repr(f"{ref.dist}::{name}") for ref in claims)
+    return f"recipes {prefix!r} are provided by {wheels}; write {names}"
+
+
+def _description(file: Path) -> str:
+    """Return the first comment line of a file, without its mark."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), "")
 
 
 def find_config(config: str, plugins: Plugins) -> Path:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+from trainer_core.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+
+LOSSES = "trainer_core.losses"
+
+
+def write_wheel_file(folder: Path, requires: str = "trainer-core>=0.1,<0.2") -> str:
+    path = folder / "acme_loss-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("acme.py", "1 / 0\n")
+        metadata = f"Name: acme-loss\nVersion: 1.0\nRequires-Dist: {requires}\n\nText\n"
+        archive.writestr("acme_loss-1.0.dist-info/METADATA", metadata)
+        entries = f"[{LOSSES}]\nslope = acme:Slope\ntorch = acme:Torch\nodd = a b\n"
+        archive.writestr("acme_loss-1.0.dist-info/entry_points.txt", entries)
+    return str(path)
+
+
+def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str]:
+    assert main(["plugins", "list", "--json", *arguments]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == 1
+    return {row["key"]: row["status"] for row in document["plugins"]}
+
+
+def test_wheel_file_is_listed_before_it_is_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = listed(capsys, "--wheel", write_wheel_file(tmp_path))
+
+    assert found == {"slope": "ok", "torch": "conflict", "odd": "invalid"}
+
+
+def test_wheel_file_for_a_later_version_is_incompatible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = listed(capsys, "--wheel", write_wheel_file(tmp_path, "trainer-core>=2"))
+
+    assert found["slope"] == "incompatible"
+
+
+def test_file_that_is_no_wheel_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "acme.whl").write_text("nothing")
+
+    assert main(["plugins", "list", "--wheel", str(tmp_path / "acme.whl")]) == 2
+    expected = f"error: '{tmp_path}/acme.whl' is not a wheel: File is not a zip file\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_listing_is_filtered_by_kind_and_wheel(
+    fake_wheel: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_wheel("acme-loss", {LOSSES: {"slope": "a:S"}, "trainer_core.io": {"odd": "a:O"}})
+
+    assert listed(capsys, "--dist", "Acme_Loss") == {"slope": "ok", "odd": "ok"}
+    assert listed(capsys, "--dist", "acme-loss", "--kind", "io") == {"odd": "ok"}
+
+
+def test_command_of_two_wheels_needs_the_wheel(
+    fake_wheel: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("acme-a", "acme-b"):
+        module = name.replace("-", "_") + "_command"
+        text = f"def main(argv):\n    print({name!r}, argv)\n    return 0\n"
+        target = {"trainer_core.commands": {"walk": f"{module}:main"}}
+        fake_wheel(name, target, {f"{module}.py": text})
+
+    assert main(["walk"]) == 2
+    assert capsys.readouterr().err == (
+        "error: command 'walk' is provided by acme-a 1.0 and acme-b 1.0; "
+        "write 'trainer acme-a::walk' or 'trainer acme-b::walk'\n"
+    )
+    assert main(["acme-b::walk", "x"]) == 0
+    assert capsys.readouterr().out == "acme-b ['x']\n"
