@@ -3,6 +3,7 @@
     python benchmarks/startup.py [ROUNDS]
 
 Fresh processes, interleaved so that a busy machine slows all alike; medians of user + system time.
+"200" has 200 further distributions on the path, 20 of them plugins with five components each.
 """
 
 from __future__ import annotations
@@ -32,12 +33,29 @@ trainer: {_type_: default, max_steps: 1000}
 callbacks: [{_type_: ema}, {_type_: model_checkpoint}]
 """
 CLI = "import sys; from trainer_core.cli import main; sys.exit(main(sys.argv[1:]))"
-TARGETS = {"--help": 7.0, "plugins list": 7.0}
+TARGETS = {"--help": 7.0, "plugins list": 7.0, "plugins list, 200": 7.0}
 
 
-def cpu_seconds(command: list[str]) -> float:
-    """Return the CPU time of one fresh process."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def write_distributions(folder: Path, count: int) -> None:
+    """Write installed distributions: a quarter have entry points, every tenth is a plugin."""
+    for number in range(count):
+        info = folder / f"package{number}-1.{number}.dist-info"
+        info.mkdir(parents=True)
+        requires = "Requires-Dist: numpy\nRequires-Dist: trainer-core>=0.1,<1\n"
+        (info / "METADATA").write_text(f"Name: package{number}\nVersion: 1.{number}\n{requires}")
+        if number % 10 == 0:
+            keys = "\n".join(f"key{number}_{i} = package{number}:X{i}" for i in range(5))
+            (info / "entry_points.txt").write_text(f"[trainer_core.losses]\n{keys}\n")
+        elif number % 4 == 0:
+            (info / "entry_points.txt").write_text("[console_scripts]\ntool = package:main\n")
+
+
+def cpu_seconds(command: list[str], path: str | None) -> float:
+    """Return the CPU time of one fresh process, with a folder of distributions on its path."""
+    variables = {**os.environ, "PYTHONPATH": path} if path else None
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -53,12 +71,15 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         experiment = Path(folder) / "experiment.yaml"
         experiment.write_text(EXPERIMENT)
+        crowd = str(Path(folder) / "site")
+        write_distributions(Path(crowd), 200)
         python = [sys.executable]
         commands = {
             "python -c pass": [*python, "-c", "pass"],
             "--help": [*python, "-c", CLI, "--help"],
             "--version": [*python, "-c", CLI, "--version"],
             "plugins list": [*python, "-c", CLI, "plugins", "list"],
+            "plugins list, 200": [*python, "-c", CLI, "plugins", "list", "--json"],
             "config show": [*python, "-c", CLI, "config", "show", str(experiment)],
             "check": [*python, "-c", CLI, "check", str(experiment)],
             "check il/pick_place": [*python, "-c", CLI, "check", "il/pick_place"],
@@ -66,7 +87,8 @@ def main(rounds: int) -> None:
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                times[name].append(cpu_seconds(command))
+                path = crowd if name.endswith("200") else None
+                times[name].append(cpu_seconds(command, path))
     bare = statistics.median(times["python -c pass"])
     print(f"{'command':<22}{'CPU ms':>8}{'x bare':>8}{'goal':>8}   (median of {rounds})")
     for name, measured in times.items():

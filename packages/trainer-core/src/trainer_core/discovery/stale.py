@@ -1,9 +1,11 @@
 """Editable installs whose entry points are older than their source, or whose source is gone."""
 
+# pathlib costs more than the comparison, and listing may need it for every editable wheel.
+# ruff: noqa: PTH110, PTH112, PTH116, PTH118, PTH123
+
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.discovery.component import ComponentRef, refs_by_kind
@@ -76,8 +78,8 @@ def find_stale(
 
 def editable_source(path: str) -> str:
     """Return the folder that a metadata folder's wheel was installed from as editable, or ''."""
-    origin_file = os.path.join(path, "direct_url.json")  # noqa: PTH118 - pathlib is slow to list with
-    if not os.path.exists(origin_file):  # noqa: PTH110 - as above
+    origin_file = os.path.join(path, "direct_url.json")
+    if not os.path.exists(origin_file):
         return ""
     origin = direct_url(path) or {}
     url = str(origin.get("url", ""))
@@ -96,7 +98,7 @@ def _compare(path: str, installed: list[EntryPointRecord], trust_times: bool) ->
     source = editable_source(path)
     if not source:
         return None
-    if not os.path.isdir(source):  # noqa: PTH112 - pathlib is slow to list with
+    if not os.path.isdir(source):
         return Staleness(source, gone=True)
     if trust_times and not _is_newer(f"{source}/pyproject.toml", f"{path}/entry_points.txt"):
         return None
@@ -116,7 +118,7 @@ def _compare(path: str, installed: list[EntryPointRecord], trust_times: bool) ->
 
 def _is_newer(file: str, than: str) -> bool:
     try:
-        return os.stat(file).st_mtime_ns > os.stat(than).st_mtime_ns  # noqa: PTH116 - pathlib is slow
+        return os.stat(file).st_mtime_ns > os.stat(than).st_mtime_ns
     except OSError:
         return True
 
@@ -126,7 +128,7 @@ def _project(source: str) -> dict[str, Any] | None:
     import tomllib  # noqa: PLC0415 - only editable installs need it
 
     try:
-        with Path(source, "pyproject.toml").open("rb") as file:
+        with open(f"{source}/pyproject.toml", "rb") as file:
             project = tomllib.load(file).get("project")
     except (OSError, tomllib.TOMLDecodeError):
         return None
