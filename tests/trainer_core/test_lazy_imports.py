@@ -20,10 +20,9 @@ COMMANDS = [
     (["--version"], LIGHT | {"argparse"}),
     (["plugins", "list"], LIGHT),
     (["plugins", "list", "--json"], LIGHT),
-    (
-        ["config", "show", str(EXPERIMENT), "--sources"],
-        HEAVY | {"experiments_il", "pydantic", "pluggy"},
-    ),
+    (["config", "show", str(EXPERIMENT)], HEAVY | {"experiments_il", "pydantic", "pluggy"}),
+    (["config", "show", str(EXPERIMENT), "--sources"], HEAVY | {"experiments_il", "pluggy"}),
+    (["config", "explain", str(EXPERIMENT), "run.seed"], HEAVY | {"experiments_il", "pluggy"}),
     (["check", str(EXPERIMENT)], HEAVY | {"experiments_il", "pluggy"}),
     (["check", "il/pick_place"], HEAVY | {"experiments_il", "pluggy"}),
     (["check", "nothing.yaml"], HEAVY | {"experiments_il", "pluggy"}),

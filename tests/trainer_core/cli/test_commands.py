@@ -178,7 +178,7 @@ def test_config_show_says_where_values_come_from(experiment_file: Path, capsys: 
 
     text = capsys.readouterr().out
     assert "  lr: 1  # <cli>:1:14 (replaces 0.001 from exp.yaml:31:7)\n" in text
-    assert "  name: first  # exp.yaml:4:9\n" in text
+    assert "  name: first  # exp.yaml:4:9 (referenced once)\n" in text
 
 
 def test_config_show_json_has_sources_by_key(experiment_file: Path, capsys: Capture) -> None:
@@ -190,7 +190,8 @@ def test_config_show_json_has_sources_by_key(experiment_file: Path, capsys: Capt
         "file": "exp.yaml",
         "line": 4,
         "column": 9,
-        "origin": "exp.yaml:4:9",
+        "origin": "exp.yaml:4:9 (referenced once)",
+        "referenced": 1,
     }
 
 

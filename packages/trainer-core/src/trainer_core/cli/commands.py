@@ -36,6 +36,11 @@ COMMANDS = {
     ("config", "show"): Command(
         "config show CONFIG", "trainer_core.cli.config_show", "print the resolved file"
     ),
+    ("config", "explain"): Command(
+        "config explain CONFIG KEY",
+        "trainer_core.cli.config_explain",
+        "tell the history of one value",
+    ),
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
     ),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.config import describe_source, dotted, resolve_config, to_yaml
-from policy_constructor.errors import render_problem
+from policy_constructor.config import describe_source, dotted, to_yaml
+from policy_constructor.config.scalars import format_text
 from trainer_core.cli.arguments import config_parser, parse_config_line
-from trainer_core.discovery.plugins import discover
-from trainer_core.discovery.recipes import find_config
+from trainer_core.cli.config_files import problems_of, resolve_for_reading
 
 if TYPE_CHECKING:
-    from policy_constructor.config import Node, Path
+    from policy_constructor.config import Node, Path, ResolvedConfig
+    from trainer_core.experiment.parameters import Slot
 
 __all__ = ["main"]
 
@@ -23,25 +22,45 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sources", action="store_true", help="say where each value comes from")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     options = parse_config_line(parser, argv)
-    plugins = discover()
-    path = find_config(options.config, plugins)
-    resolved = resolve_config(
-        path, options.overrides, find_recipe=plugins.find_recipe, strict=False
-    )
-    # Which keys belong to a section whatever its component is, `trainer check` knows.
-    problems = [problem for problem in resolved.problems if problem.code != "left-over"]
-    for problem in problems:
-        print(render_problem(problem), file=sys.stderr)
+    resolved, plugins = resolve_for_reading(options.config, options.overrides)
+    unset: list[Slot] = []
+    if options.sources:
+        from trainer_core.experiment.parameters import slots_of
+
+        unset = _unset(resolved, slots_of(resolved, plugins))
     if options.json:
         import json
 
         document: dict[str, Any] = {"config": resolved.data}
         if options.sources:
             document["sources"] = _sources(resolved.root, ())
+            document["defaults"] = {dotted(slot.path): _default(slot) for slot in unset}
         print(json.dumps(document, indent=1))
     else:
-        print(to_yaml(resolved, sources=options.sources), end="")
-    return 2 if problems else 0
+        print(to_yaml(resolved, sources=options.sources, remarks=_remarks(unset)), end="")
+    return 2 if problems_of(resolved) else 0
+
+
+def _unset(resolved: ResolvedConfig, slots: dict[Path, Slot]) -> list[Slot]:
+    """Return the parameters that the file leaves at their defaults."""
+    return [
+        slot
+        for path, slot in slots.items()
+        if resolved.node(*path) is None and not slot.parameter.required
+    ]
+
+
+def _remarks(unset: list[Slot]) -> dict[Path, list[str]]:
+    """Return a comment for each default, by the path of the mapping it belongs to."""
+    remarks: dict[Path, list[str]] = {}
+    for slot in unset:
+        line = f"{format_text(slot.parameter.name)}: {slot.default}  ({slot.origin})"
+        remarks.setdefault(slot.path[:-1], []).append(" ".join(line.splitlines()))
+    return remarks
+
+
+def _default(slot: Slot) -> dict[str, Any]:
+    return {"default": slot.default, "of": slot.owner, "wheel": slot.wheel}
 
 
 def _sources(node: Node, path: Path) -> dict[str, dict[str, Any]]:
@@ -58,5 +77,6 @@ def _sources(node: Node, path: Path) -> dict[str, dict[str, Any]]:
         "line": place.line if place else None,
         "column": place.column if place else None,
         "origin": describe_source(node),
+        "referenced": node.uses,
     }
     return {dotted(path): record}

@@ -1,0 +1,195 @@
+"""`trainer config explain`: the whole history of one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from policy_constructor.config import dotted, find_path, history_of, parse_path
+from policy_constructor.config.scalars import show
+from policy_constructor.signatures.value_words import type_text
+from policy_constructor.spelling import nearest
+from trainer_core.cli.arguments import config_parser
+from trainer_core.cli.config_files import resolve_for_reading
+from trainer_core.errors import UserError
+from trainer_core.experiment.parameters import slots_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    from policy_constructor.config import History, Node, Path, Place, ResolvedConfig
+    from trainer_core.experiment.parameters import Slot
+
+__all__ = ["main"]
+
+_MOST_USERS = 5
+
+
+def main(argv: list[str]) -> int:
+    """Print where a value was set, what it replaced, what brought it and who uses it."""
+    parser = config_parser("config explain", "Tell the history of one value.")
+    parser.usage = "trainer config explain CONFIG a.b.c [a.b=c ...] [options]"
+    parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+    options = _parse(parser, argv)
+    resolved, plugins = resolve_for_reading(options.config, options.overrides)
+    slots = slots_of(resolved, plugins)
+    keys = _keys(options.path)
+    path = find_path(resolved.root, keys)
+    if path is None and keys not in slots:
+        raise UserError(_not_found(options.path, resolved, slots))
+    slot = slots.get(keys if path is None else path)
+    history = history_of(resolved, path) if path is not None else None
+    if options.json:
+        import json
+
+        print(json.dumps(_document(keys if path is None else path, history, slot), indent=1))
+    else:
+        print("\n".join(_lines(keys if path is None else path, history, slot)))
+    return 0
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    options = parser.parse_intermixed_args(argv)
+    options.overrides = [w for w in options.words if w[:1] in {"~", "+"} or "=" in w]
+    others = [word for word in options.words if word not in options.overrides]
+    if len(others) != 2:
+        parser.error("give CONFIG and one dotted key, such as optimizer.lr")
+    options.config, options.path = others
+    return options
+
+
+def _keys(text: str) -> Path:
+    try:
+        return parse_path(text)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _not_found(text: str, resolved: ResolvedConfig, slots: dict[Path, Slot]) -> str:
+    known = {dotted(path) for path in slots} | set(_paths(resolved.root, ()))
+    near = nearest(text, sorted(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no value {text!r} and no parameter of that name{hint}"
+
+
+def _paths(node: Node, path: Path) -> list[str]:
+    below = [found for key, child in node.items() for found in _paths(child, (*path, key))]
+    return [dotted(path), *below] if path else below
+
+
+def _lines(path: Path, history: History | None, slot: Slot | None) -> list[str]:
+    """Return the history in words, the newest event first."""
+    if history is None:
+        lines = [f"{dotted(path)} is not set", *_unset_lines(slot)]
+    else:
+        node = history.node
+        lines = [f"{dotted(path)}: {show(node)}", f"  set at {_place(node)}"]
+        lines += _source_line(node)
+        lines += [f"  through {_through(place, path)}" for place in history.through]
+        if history.definition is not node:
+            lines += [f"  defined at {_place(history.definition)}"]
+            lines += _source_line(history.definition)
+        if isinstance(history.definition.via, str):
+            lines.append(f"  computed from {history.definition.via}")
+        lines += _replaced_lines(history)
+        lines += _user_lines(history)
+    if slot is not None:
+        lines += _slot_lines(slot, is_set=history is not None)
+    return lines
+
+
+def _unset_lines(slot: Slot | None) -> list[str]:
+    if slot is None or slot.parameter.required:
+        return []
+    return [f"  its value is {slot.default}, the {slot.origin}"]
+
+
+def _slot_lines(slot: Slot, *, is_set: bool) -> list[str]:
+    parameter = slot.parameter
+    kind = type_text(parameter.annotation)
+    line = f"  a parameter of {slot.owner} ({slot.wheel}){f': {kind}' if kind else ''}"
+    if parameter.required:
+        line += ", required"
+    elif is_set:
+        line += f", default {slot.default}"
+    return [line, *([f"    {parameter.doc}"] if parameter.doc else [])]
+
+
+def _replaced_lines(history: History) -> list[str]:
+    return [f"  replaces {show(old)} from {_place(old)}" for old in history.definition.replaced]
+
+
+def _user_lines(history: History) -> list[str]:
+    uses = history.node.uses
+    if not uses and not history.users:
+        return []
+    lines = [f"  referenced {'once' if uses == 1 else f'{uses} times'}"]
+    shown = history.users[:_MOST_USERS]
+    lines += [f"    by {dotted(place.path)} at {_place(place.node)}" for place in shown]
+    more = len(history.users) - _MOST_USERS
+    return [*lines, *([f"    and by {more} more"] if more > 0 else [])]
+
+
+def _through(place: Place, path: Path) -> str:
+    name = place.node.expression or "the alias"
+    owner = "" if place.path == path else f" of {dotted(place.path)}"
+    return f"{name}{owner} at {_place(place.node)}"
+
+
+def _place(node: Node) -> str:
+    if node.mark is None:
+        return "no place: it was set in Python"
+    location = node.mark.to_location()
+    chain = "".join(f", included from {outer}" for outer in location.included_from)
+    return f"{location}{chain}"
+
+
+def _source_line(node: Node) -> list[str]:
+    text = node.mark.to_location().text.strip() if node.mark else ""
+    return [f"    {text}"] if text else []
+
+
+def _document(path: Path, history: History | None, slot: Slot | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"path": dotted(path), "set": history is not None}
+    if history is not None:
+        from policy_constructor.config import to_plain
+
+        document |= {
+            "value": to_plain(history.node),
+            "place": _place_json(history.node),
+            "through": [
+                {"path": dotted(p.path), "expression": p.node.expression, **_place_json(p.node)}
+                for p in history.through
+            ],
+            "definition": _place_json(history.definition),
+            "computed_from": history.definition.via
+            if isinstance(history.definition.via, str)
+            else None,
+            "replaced": [
+                {"value": to_plain(old), **_place_json(old)} for old in history.definition.replaced
+            ],
+            "referenced": history.node.uses,
+            "referenced_by": [
+                {"path": dotted(p.path), **_place_json(p.node)} for p in history.users
+            ],
+        }
+    if slot is not None:
+        parameter = slot.parameter
+        document["parameter"] = {
+            "of": slot.owner,
+            "wheel": slot.wheel,
+            "type": type_text(parameter.annotation),
+            "required": parameter.required,
+            "default": slot.default or None,
+            "doc": parameter.doc,
+        }
+    return document
+
+
+def _place_json(node: Node) -> dict[str, Any]:
+    place = node.mark.to_location() if node.mark else None
+    return {
+        "file": place.file if place else None,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "included_from": [str(outer) for outer in place.included_from] if place else [],
+    }
