@@ -11,6 +11,7 @@ from trainer_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Tied(nn.Module):
@@ -81,8 +82,29 @@ def test_optimizers_and_schedules_go_on_exactly(
 
 
 def test_checkpoint_of_another_optimizer_is_refused(
-    train: Callable[..., Any], tiny: dict[str, Any]
+    train: Callable[..., Any], tmp_path: Path
 ) -> None:
     train("trainer.max_steps=2")
-    with pytest.raises(CheckpointError, match="has no optimizer 'model'; it has default"):
-        train(model=tiny["model"] | {"optimizer": {"_type_": "optim_cls.SGD", "lr": 0.1}})
+    with pytest.raises(CheckpointError) as caught:
+        train("optimizer.type=SGD", "optimizer.kwargs.lr=0.1", "scheduler.kwargs.eta_min=0.1")
+    assert str(caught.value) == (
+        f"the checkpoint {tmp_path}/run/checkpoints/step-000000002 was trained with another "
+        "optimizer or schedule, whose state cannot go on with this one:\n"
+        "  optimizer.kwargs.lr was 0.01 and is 0.1\n"
+        "  optimizer.type was AdamW and is SGD\n"
+        "  scheduler.kwargs.eta_min was not given and is 0.1\n"
+        "  give the new experiment its own run.out_dir, or start over with --resume none"
+    )
+
+
+def test_schedule_of_another_length_is_refused(train: Callable[..., Any]) -> None:
+    schedule = {"_type_": "torch", "type": "CosineAnnealingLR"}
+    train("trainer.max_steps=2", scheduler=schedule)
+    with pytest.raises(CheckpointError, match="max_steps was 2 and is 3"):
+        train("trainer.max_steps=3", scheduler=schedule)
+
+
+@pytest.mark.parametrize("scheduler", [None, {"_type_": "sched_cls.StepLR", "step_size": 2}])
+def test_run_without_such_a_schedule_may_grow(train: Callable[..., Any], scheduler: Any) -> None:
+    train("trainer.max_steps=2", scheduler=scheduler)
+    assert train("trainer.max_steps=3", scheduler=scheduler).step == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from trainer_core.checkpoint.layout import step_name
-from trainer_core.errors import CheckpointError
+from trainer_core.errors import CheckpointError, TrainerError
 from trainer_core.hookspecs import hookimpl
 from trainer_core.loggers.jsonl import read_metrics
 
@@ -273,6 +273,59 @@ def test_time_limit_ends_the_run_as_complete(train: Train, tmp_path: Path) -> No
     assert result.status == "completed"
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["stop_reason"] == "max_time_s"
+
+
+def test_time_limit_holds_for_the_next_process_too(train: Train) -> None:
+    first = train("trainer.max_steps=10000000", "trainer.max_time_s=0.2")
+    assert train("trainer.max_steps=10000000", "trainer.max_time_s=0.2").step == first.step
+
+
+def test_earlier_step_sets_the_later_ones_aside(train: Train, tmp_path: Path) -> None:
+    save_often = [{"_type_": "model_checkpoint", "every_n_steps": 3, "keep_last": 9}]
+    train(callbacks=save_often)
+    train("loss.fn._type_=nn.L1Loss", resume=6, callbacks=save_often)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert json.loads((checkpoints / step_name(9) / "MANIFEST.json").read_text())["parent"]
+    aside = tmp_path / "run" / "previous" / "001" / "checkpoints"
+    assert sorted(path.name for path in aside.iterdir()) == [step_name(n) for n in (9, 12, 13)]
+    assert (aside / step_name(9) / "model.model.safetensors").read_bytes() != (
+        checkpoints / step_name(9) / "model.model.safetensors"
+    ).read_bytes()
+
+
+def test_checkpoint_of_another_run_begins_a_new_one(train: Train, tmp_path: Path) -> None:
+    train("trainer.max_steps=5", out="first")
+    train("trainer.max_steps=13")
+    train(resume=str(tmp_path / "first"))
+    assert (tmp_path / "run" / "previous" / "001" / "checkpoints" / step_name(13)).is_dir()
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [record["step"] for record in records] == [6, 9, 12, 13]
+
+
+def test_diverged_run_fails_and_keeps_its_good_checkpoint(train: Train, tmp_path: Path) -> None:
+    class Diverge:
+        @hookimpl
+        def trainer_step_end(self, state: Any) -> None:
+            if state.step == 7:
+                next(state.models.parameters()).data.fill_(float("nan"))
+
+    def spy(experiment: Any) -> None:
+        experiment.hooks._manager.register(Diverge())
+
+    save_often = [{"_type_": "model_checkpoint", "every_n_steps": 5}]
+    with pytest.raises(TrainerError, match="the loss is nan at step 9: the training has diverged"):
+        train(spy=spy, callbacks=save_often)
+    kept = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
+    assert kept == [step_name(5)]
+
+
+def test_weights_that_are_not_finite_are_not_saved(train: Train) -> None:
+    def spy(experiment: Any) -> None:
+        interrupt(4)(experiment)
+        next(experiment.models.parameters()).data.fill_(float("inf"))
+
+    with pytest.raises(TrainerError, match="weights are not finite after step"):
+        train("trainer.log_every_n_steps=50", spy=spy)
 
 
 def test_epochs_give_the_number_of_steps(train: Train, tiny: dict[str, Any]) -> None:

@@ -121,7 +121,11 @@ def test_evaluation_comes_at_its_steps_and_the_end(
         "task": "reach",
     }
     folder = tmp_path / "run" / "evaluation" / "step-000000013"
-    assert sorted(path.name for path in folder.iterdir()) == ["episodes.jsonl", "result.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "episodes.jsonl",
+        "result.json",
+        "settings.json",
+    ]
 
 
 def test_evaluation_does_not_change_the_training(train: Train, acme: None) -> None:
@@ -133,6 +137,18 @@ def test_finished_evaluation_is_not_repeated(train: Train, acme: None) -> None:
     train(evaluation=EVALUATION)
     assert train(evaluation=EVALUATION).evaluation["success_rate"] == 0.5
     assert len(sys.modules["acme_parts"].SEEN) == 3
+
+
+def test_evaluation_with_other_settings_is_done(train: Train, acme: None) -> None:
+    train(evaluation=EVALUATION)
+    assert train(evaluation=EVALUATION | {"episodes": 9}).evaluation["n"] == 9
+
+
+def test_finished_validation_is_not_repeated(train: Train, tmp_path: Path) -> None:
+    train(data=VALIDATED)
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    train(data=VALIDATED)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("step", [5, 13])

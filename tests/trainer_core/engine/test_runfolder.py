@@ -88,6 +88,6 @@ def test_earlier_runs_are_set_aside_one_by_one(tmp_path: Path) -> None:
     for _ in range(2):
         (tmp_path / "metrics.jsonl").write_text("")
         (tmp_path / "notes.txt").write_text("the user's own")
-        RunFolder(tmp_path).open(None, start_over=True)
+        RunFolder(tmp_path).open(None, kept_step=None)
     assert sorted(path.name for path in (tmp_path / "previous").iterdir()) == ["001", "002"]
     assert Path(tmp_path / "notes.txt").is_file()

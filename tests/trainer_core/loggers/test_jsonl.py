@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING
 
 from trainer_core.loggers.jsonl import JsonlLogger, read_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def write(out_dir: Path, steps: list[int], resumed_step: int | None = None) -> None:
@@ -46,3 +49,23 @@ def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
     logger.log({"loss": float("nan"), "norm": float("inf")}, 1)
     logger.finish("completed")
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": None, "norm": None}]
+
+
+def test_lines_wait_for_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = JsonlLogger()
+    logger.start({"out_dir": str(tmp_path)})
+    logger.log({"loss": 1.0}, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
+    try:
+        logger.log({"loss": 0.5}, 2)
+        logger.log({"loss": 0.2}, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1]
+    logger.log({"loss": 0.1}, 4)
+    logger.finish("completed")
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert caplog.messages == [
+        f"{tmp_path}/metrics.jsonl waits for the disk: No space left on device"
+    ]

@@ -6,6 +6,11 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from trainer_core.checkpoint.continuation import (
+    CURE,
+    describe_optimization,
+    require_same_optimization,
+)
 from trainer_core.checkpoint.layout import STATE
 from trainer_core.checkpoint.packing import pack, unpack
 from trainer_core.checkpoint.writer import Snapshot
@@ -62,6 +67,7 @@ def take_snapshot(
         "evaluation": state.evaluation,
         "loop": dict(loop),
         "host_rng": get_host_rng_state(),
+        "optimization": describe_optimization(experiment),
         "aliases": {},
     }
     for name, module in experiment.models.items():
@@ -95,12 +101,15 @@ def restore_training(state: RunState, checkpoint: Checkpoint) -> None:
     """Put weights, optimizers, schedules and the global generators where they were.
 
     Raises:
-        CheckpointError: The checkpoint is of another model or optimizer; the message lists the
-            components, keys and shapes that differ.
+        CheckpointError: The checkpoint is of another model, optimizer or schedule; the message
+            lists the components, keys and shapes that differ.
     """
     experiment = state.experiment
     document = checkpoint.read_json(STATE)
     _check_components(experiment.models, checkpoint)
+    require_same_optimization(
+        describe_optimization(experiment), document.get("optimization", {}), checkpoint.path
+    )
     restored = {name: _stored_state(checkpoint, document, name) for name in experiment.models}
     for name, module in experiment.models.items():  # all are compared before any is changed
         _require_fit(name, module, restored[name], checkpoint)
@@ -190,7 +199,7 @@ def _check_components(models: nn.ModuleDict, checkpoint: Checkpoint) -> None:
     if missing or surplus:
         parts = [f"it has no component {name!r}" for name in missing]
         parts += [f"its component {name!r} is not in the model" for name in surplus]
-        msg = f"the checkpoint {checkpoint.path} is of another model: {'; '.join(parts)}{_CURE}"
+        msg = f"the checkpoint {checkpoint.path} is of another model: {'; '.join(parts)}{CURE}"
         raise CheckpointError(msg)
 
 
@@ -212,12 +221,9 @@ def _require_fit(
         lines = "".join(f"\n  {line}" for line in differences)
         msg = (
             f"the checkpoint {checkpoint.path} is of another model; "
-            f"component {name!r} differs:{lines}{_CURE}"
+            f"component {name!r} differs:{lines}{CURE}"
         )
         raise CheckpointError(msg)
-
-
-_CURE = "\n  give the new model its own run.out_dir, or start over with --resume none"
 
 
 def _parameter_names(models: nn.ModuleDict) -> dict[int, str]:
@@ -261,7 +267,7 @@ def _load_optimizer(
         differing = sorted(set(stored) ^ set(ordered)) or ["their order or grouping"]
         msg = (
             f"the checkpoint {checkpoint.path} has another optimizer {name!r}: the parameters "
-            f"differ in {', '.join(differing[:5])}{_CURE}"
+            f"differ in {', '.join(differing[:5])}{CURE}"
         )
         raise CheckpointError(msg)
     optimizer.load_state_dict(

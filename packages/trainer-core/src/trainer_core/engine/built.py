@@ -65,3 +65,9 @@ class Experiment:
     metrics: list[Any] = field(default_factory=list)
     loggers: list[Any] = field(default_factory=list)
     loaded: LoadedExperiment | None = None
+
+    @property
+    def evaluation_settings(self) -> dict[str, Any] | None:
+        """What the file says about the evaluator: with other settings it measures anew."""
+        section = self.loaded.config.evaluation if self.loaded is not None else None
+        return None if section is None else section.component

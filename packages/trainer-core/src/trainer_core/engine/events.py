@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.engine.measuring import evaluate, validate
 from trainer_core.engine.metrics import MetricWindow, numbers_of
+from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,12 +49,17 @@ class Events:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next log line will need, as JSON data."""
-        return {"window": self.window.state_dict(), "rates": list(self.rates)}
+        return {
+            "window": self.window.state_dict(),
+            "rates": list(self.rates),
+            "validated_step": self._validated_step,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with an unfinished log line."""
         self.window.load_state_dict(state["window"])
         self.rates = [float(rate) for rate in state["rates"]]
+        self._validated_step = int(state["validated_step"])
 
     def schedule(self, elapsed_s: Callable[[], float]) -> None:
         """Enter everything that the experiment asks for."""
@@ -69,8 +77,12 @@ class Events:
             timetable.every_steps(experiment.evaluate_every, self.evaluate, timetable.EVALUATE)
         timetable.at_steps(self._end_of_epoch, self.end_epoch, timetable.LATER)
         if settings.max_time_s is not None:
-            left_s = max(0.0, settings.max_time_s - elapsed_s())
-            timetable.every_seconds(left_s, lambda: state.stop("max_time_s"), timetable.VALIDATE)
+            left_s = settings.max_time_s - elapsed_s()
+            if left_s > 0:
+                stop = partial(state.stop, "max_time_s")
+                timetable.every_seconds(left_s, stop, timetable.VALIDATE)
+            else:
+                state.stop("max_time_s")
 
     def catch_up(self, interrupted: Callable[[], bool] | Any) -> None:
         """Do an evaluation that was due at the step a run goes on from and was not finished."""
@@ -83,10 +95,15 @@ class Events:
             self.evaluate()
 
     def log(self) -> None:
-        """Write the means of the window, the learning rates and the speed."""
+        """Write the means of the window, the learning rates and the speed.
+
+        Raises:
+            TrainerError: The loss is not finite any more.
+        """
         state = self.state
         steps = max(1, state.step - self._timed_from)
         record = self.window.mean()
+        _require_finite(record, state.step)
         record |= self._take_validation()
         names = list(state.optimizers)
         labels = ["lr"] if len(names) == 1 else [f"lr/{name}" for name in names]
@@ -145,7 +162,7 @@ class Events:
 
     def _evaluate(self, *, final: bool) -> None:
         state = self.state
-        result = self.folder.read_evaluation(state.step)
+        result = self.folder.read_evaluation(state.step, state.experiment.evaluation_settings)
         if result is None:
             if state.ranks.is_main:
                 result = evaluate(state, self.folder, self.progress, self._interrupted, final=final)
@@ -186,3 +203,14 @@ class Events:
         batch, size = state.experiment.global_batch, state.samples_per_epoch
         samples = state.samples + (step - state.step) * batch
         return step + -(-(size - samples % size) // batch)
+
+
+def _require_finite(record: Mapping[str, float], step: int) -> None:
+    """A loss that is not finite makes the weights so: every later step is lost."""
+    loss = record.get("loss", 0.0)
+    if not math.isfinite(loss):
+        msg = (
+            f"the loss is {loss} at step {step}: the training has diverged, or the data has values "
+            "that are not finite. Try a lower learning rate or trainer.grad_clip_norm"
+        )
+        raise TrainerError(msg)

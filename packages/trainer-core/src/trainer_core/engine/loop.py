@@ -75,7 +75,7 @@ def fit(
     if checkpoint is not None:
         run.saver.restore(checkpoint)
     if ranks.is_main:
-        folder.open(experiment.loaded, start_over=checkpoint is None)
+        folder.open(experiment.loaded, kept_step=folder.own_step(checkpoint))
     ranks.barrier()
     with catch_interrupts(timetable.wake) as interrupted:
         return run.execute(checkpoint, interrupted)

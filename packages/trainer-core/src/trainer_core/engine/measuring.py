@@ -104,7 +104,7 @@ def evaluate(
             _end(state, metrics)
     if interrupted():
         return None
-    folder.write_evaluation(state.step, result)
+    folder.write_evaluation(state.step, result, experiment.evaluation_settings)
     return result
 
 

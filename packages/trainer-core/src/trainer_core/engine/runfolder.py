@@ -15,12 +15,14 @@ import torch
 from policy_constructor.config import Node, to_yaml
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.graph.ir import SpecIR
+from trainer_core.checkpoint.layout import list_steps
 from trainer_core.storage import make_folder, storage_errors, to_json_text, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from policy_constructor.graph.ir import GraphIR
+    from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.experiment.loading import LoadedExperiment
 
 __all__ = ["RunFolder", "describe_environment", "describe_plugins", "resolved_yaml"]
@@ -41,25 +43,35 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.texts: dict[str, str] = {}
 
-    def open(self, loaded: LoadedExperiment | None, *, start_over: bool) -> None:
+    def open(self, loaded: LoadedExperiment | None, *, kept_step: int | None) -> None:
         """Make the folder and describe the run in it.
 
         Args:
             loaded: The experiment; None if it was put together in Python.
-            start_over: Whether what an earlier run left here is moved to `previous/`.
+            kept_step: The step of this folder that the run goes on from: what came after it moves
+                to `previous/`. None: the run begins elsewhere, and all that is here moves.
 
         Raises:
             StorageError: It cannot be written.
         """
         make_folder(self.path)
-        if start_over:
-            self._set_aside()
+        if kept_step is None:
+            self._set_aside([self.path / name for name in _OWN])
+        else:
+            later = [*list_steps(self.checkpoints), *list_steps(self.path / "evaluation")]
+            self._set_aside([entry for step, entry in later if step > kept_step])
         self.texts = {"environment.json": to_json_text(describe_environment())}
         if loaded is not None:
             self.texts["config.resolved.yaml"] = resolved_yaml(loaded)
             self.texts["plugins.json"] = to_json_text(describe_plugins(loaded))
         for name, text in self.texts.items():
             write_atomically(self.path / name, text)
+
+    def own_step(self, checkpoint: Checkpoint | None) -> int | None:
+        """Return the step of a checkpoint that lies in this folder; None for any other."""
+        if checkpoint is None or checkpoint.path.resolve().parent != self.checkpoints.resolve():
+            return None
+        return checkpoint.step
 
     def evaluation_folder(self, step: int) -> Path:
         """Return `evaluation/step-000000120`; it need not exist."""
@@ -73,31 +85,46 @@ class RunFolder:
         """
         write_atomically(self.path / "summary.json", to_json_text(_finite(summary)))
 
-    def write_evaluation(self, step: int, result: Mapping[str, Any]) -> None:
-        """Write `evaluation/step-.../result.json`, which marks the evaluation as done."""
+    def write_evaluation(
+        self, step: int, result: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write `evaluation/step-.../result.json`, which marks the evaluation as done.
+
+        Args:
+            step: Optimizer steps done.
+            result: What the evaluator returned.
+            settings: What the file says about the evaluator.
+        """
         folder = make_folder(self.evaluation_folder(step))
+        write_atomically(folder / "settings.json", to_json_text(settings))
         write_atomically(folder / "result.json", to_json_text(_finite(result)))
 
-    def read_evaluation(self, step: int) -> dict[str, Any] | None:
-        """Return the result of an evaluation that was finished, or None."""
+    def read_evaluation(
+        self, step: int, settings: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Return the result of an evaluation that was finished with these settings, or None."""
+        folder = self.evaluation_folder(step)
         try:
-            result = json.loads((self.evaluation_folder(step) / "result.json").read_bytes())
+            found = json.loads((folder / "settings.json").read_bytes())
+            result = json.loads((folder / "result.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return result if isinstance(result, dict) else None
+        is_same = isinstance(result, dict) and found == settings
+        return result if is_same else None
 
-    def _set_aside(self) -> None:
-        there = [self.path / name for name in _OWN if (self.path / name).exists()]
+    def _set_aside(self, entries: list[Path]) -> None:
+        there = [entry for entry in entries if entry.exists()]
         if not there:
             return
         previous = self.path / "previous"
         number = 1
         while (target := previous / f"{number:03d}").exists():
             number += 1
-        make_folder(target)
-        with storage_errors(target):
-            for entry in there:
-                entry.rename(target / entry.name)
+        for entry in there:
+            place = target / entry.relative_to(self.path)
+            make_folder(place.parent)
+            with storage_errors(place):
+                entry.rename(place)
 
 
 def resolved_yaml(loaded: LoadedExperiment) -> str:

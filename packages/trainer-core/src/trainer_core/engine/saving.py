@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from trainer_core.checkpoint.layout import step_name
 from trainer_core.checkpoint.snapshot import (
     load_payload,
@@ -18,7 +20,7 @@ from trainer_core.checkpoint.writer import (
     commit_checkpoint,
     sweep,
 )
-from trainer_core.errors import StorageError
+from trainer_core.errors import StorageError, TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +69,7 @@ class Saver:
             path=checkpoint.path,
         )
         counters = restore_counters(self.state, checkpoint)
-        if checkpoint.path.parent == self.folder.checkpoints:
-            self.saved_step = self.state.step
+        self.saved_step = self.folder.own_step(checkpoint)
         return counters
 
     def clean(self) -> None:
@@ -93,6 +94,7 @@ class Saver:
 
         Raises:
             StorageError: The disk refuses; older checkpoints are intact.
+            TrainerError: A weight is not finite; older checkpoints are intact.
         """
         state = self.state
         final = self.folder.checkpoints / step_name(state.step)
@@ -106,6 +108,7 @@ class Saver:
 
     def _write(self) -> None:
         state = self.state
+        _require_finite(state)
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
         try:
             payload: dict[str, Any] = {}
@@ -117,3 +120,16 @@ class Saver:
             abandon_checkpoint(temporary)
             raise
         commit_checkpoint(temporary, snapshot)
+
+
+def _require_finite(state: RunState) -> None:
+    """Weights that are not finite never get better; they must not replace good ones."""
+    trained = [(name, p) for name, p in state.models.named_parameters() if p.requires_grad]
+    if not trained or torch.stack([p.detach().isfinite().all() for _, p in trained]).all():
+        return
+    bad = next(name for name, p in trained if not p.detach().isfinite().all())
+    msg = (
+        f"weights are not finite after step {state.step}, such as {bad}: the training has "
+        "diverged, and this step is not saved"
+    )
+    raise TrainerError(msg)

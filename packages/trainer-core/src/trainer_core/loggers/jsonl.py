@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import math
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from trainer_core.storage import make_folder, storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from io import FileIO
 
 __all__ = ["JsonlLogger", "read_metrics"]
+
+_log = logging.getLogger(__name__)
 
 
 class JsonlLogger:
     """Writes `{"step": 120, "epoch": 1.5, "samples": 30720, "loss": 0.031, ...}` per line.
 
     A value that is not finite is null. A resumed run removes what was logged after the step it
-    goes on from: those steps are done again.
+    goes on from: those steps are done again. Lines that a full disk refuses are kept, and written
+    before the next one.
 
     Args:
         file: Name of the file in the run folder.
@@ -27,7 +34,8 @@ class JsonlLogger:
 
     def __init__(self, file: str = "metrics.jsonl") -> None:
         self.file = file
-        self._stream: TextIO | None = None
+        self._stream: FileIO | None = None
+        self._waiting: list[bytes] = []
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Open the file for appending."""
@@ -38,13 +46,20 @@ class JsonlLogger:
             kept = [record for record in read_metrics(path) if record["step"] <= resumed_step]
             write_atomically(path, "".join(_to_line(record) for record in kept))
         with storage_errors(path):
-            self._stream = path.open("a", encoding="utf-8")
+            self._stream = path.open("ab", buffering=0)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Append a line; it is in the file when this returns."""
-        if self._stream is not None:
-            self._stream.write(_to_line({"step": step, **metrics}))
-            self._stream.flush()
+        """Append a line; it is in the file when this returns, unless the disk is full."""
+        if self._stream is None:
+            return
+        self._waiting.append(_to_line({"step": step, **metrics}).encode())
+        try:
+            while self._waiting:
+                _append(self._stream, self._waiting[0])
+                del self._waiting[0]
+        except OSError as exc:
+            if len(self._waiting) == 1:
+                _log.warning("%s waits for the disk: %s", self._stream.name, exc.strerror)
 
     def finish(self, status: str) -> None:
         """Close the file."""
@@ -52,6 +67,14 @@ class JsonlLogger:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _append(stream: FileIO, line: bytes) -> None:
+    """Append a line wholly or not at all."""
+    size = stream.seek(0, os.SEEK_END)
+    if stream.write(line) != len(line):
+        stream.truncate(size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
