@@ -44,6 +44,9 @@ COMMANDS = {
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
     ),
+    ("plugins", "check"): Command(
+        "plugins check [WHEEL]", "trainer_core.cli.plugins_check", "import it all and report"
+    ),
 }
 
 

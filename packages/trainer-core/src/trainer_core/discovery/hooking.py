@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.discovery.component import ComponentRef
 
-__all__ = ["registered_refs", "start_hooks"]
+__all__ = ["implemented_hooks", "registered_refs", "start_hooks"]
 
 
 def start_hooks(refs: Iterable[ComponentRef]) -> tuple[pluggy.PluginManager, list[str]]:
@@ -65,6 +65,20 @@ def registered_refs(
             )
         found += registrar.refs
     return found
+
+
+def implemented_hooks(plugin: Any) -> tuple[str, ...]:
+    """Return the names of the hooks that a plugin implements.
+
+    Raises:
+        pluggy.PluginValidationError: It implements a hook that does not exist, or asks for an
+            argument that a hook does not have.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin)
+    manager.check_pending()
+    return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
 
 
 def _name(ref: ComponentRef) -> str:
