@@ -1,0 +1,136 @@
+"""The checks that hold for everything a wheel declares: components and hook plugins."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from policy_constructor.discovery.metadata import read_headers
+from trainer_core.discovery.plugins import Plugins, discover
+from trainer_core.testing.isolated import import_package, list_plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from policy_constructor.discovery.component import ComponentRef
+
+__all__ = ["Conformance", "checks_of", "installed", "require"]
+
+_CONTRACTS = {"trainer-core", "policy-constructor"}
+_PREFIX = "test_tc"
+
+
+def require(condition: object, message: str) -> None:
+    """Fail the check with a message unless the condition holds."""
+    __tracebackhide__ = True
+    if not condition:
+        raise AssertionError(message)
+
+
+def installed() -> Plugins:
+    """Return what is installed; found once for each state of `sys.path`."""
+    return _installed(tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _installed(_path: tuple[str, ...]) -> Plugins:
+    return discover()
+
+
+def checks_of(base: type[Conformance]) -> dict[str, tuple[str, str]]:
+    """Return the checks of a class by number: the method's name and its explanation."""
+    found = {}
+    for name in dir(base):
+        method = getattr(base, name)
+        if name.startswith(_PREFIX) and method is not None:
+            number = name.removeprefix("test_").partition("_")[0].upper()
+            found[number] = (name, inspect.getdoc(method) or "")
+    return dict(sorted(found.items()))
+
+
+class Conformance:
+    """Checks of anything declared by an entry point; extend one of the subclasses.
+
+    Attributes:
+        key: The full id, `loss.huber`, or with its wheel, `acme-parts::loss.huber`.
+        params: Parameters to build it with, as a file would have them; small ones.
+        exempt: Checks that do not hold, by number, each with its reason. They are left out, and
+            a run with `--trainer-conformance` lists them.
+        import_budget_s: Processor time that importing the root package may take, in seconds.
+    """
+
+    __test__ = False
+    key: ClassVar[str] = ""
+    params: ClassVar[Mapping[str, Any]] = {}
+    exempt: ClassVar[Mapping[str, str]] = {}
+    import_budget_s: ClassVar[float] = 1.0
+
+    def __init_subclass__(cls) -> None:
+        """Make pytest collect a class that names a component, without the exempted checks."""
+        super().__init_subclass__()
+        cls.__test__ = bool(cls.key)
+        known = checks_of(cls)
+        for number in cls.exempt:
+            if number not in known:
+                msg = f"{cls.__name__}.exempt: there is no check {number} here"
+                raise ValueError(msg)
+            setattr(cls, known[number][0], None)
+
+    @classmethod
+    def ref(cls) -> ComponentRef:
+        """Return the reference that discovery has for the key."""
+        return installed().find(cls.key)
+
+    def load(self) -> Any:
+        """Import the object and hold it against its protocol."""
+        return installed().load(self.ref())
+
+    def test_tc001_is_listed_without_import(self) -> None:
+        """Listing the plugins shows it, and imports neither its module nor torch."""
+        ref = self.ref()
+        rows, modules = list_plugins()
+        listed = [ref.kind, ref.key, ref.dist, ref.target]
+        require(listed in rows, f"'trainer plugins list' does not show {self.key}")
+        require(ref.module not in modules, f"listing the plugins imported {ref.module}")
+        require("torch" not in modules, "listing the plugins imported torch")
+
+    def test_tc002_root_package_imports_fast_and_light(self) -> None:
+        """Importing the root package is quick and brings neither torch nor its like."""
+        root = self.ref().module.partition(".")[0]
+        found = import_package(root)
+        require(not found.error, f"importing {root} fails: {found.error}")
+        heavy = ", ".join(found.heavy)
+        require(not heavy, f"importing {root} imports {heavy}; import them in a submodule")
+        message = f"importing {root} takes {found.cpu_s:.2f} s; allowed are {self.import_budget_s}"
+        require(found.cpu_s <= self.import_budget_s, message)
+
+    def test_tc003_target_keeps_to_its_protocol(self) -> None:
+        """The target of the entry point exists and has the methods its kind is called with."""
+        require(self.load() is not None, f"{self.ref().target} is None")
+
+    def test_tc007_is_documented(self) -> None:
+        """The target has a docstring of its own."""
+        target = self.load()
+        doc = target.__doc__ if not inspect.isclass(target) else vars(target).get("__doc__")
+        require((doc or "").strip(), f"{self.ref().target} has no docstring")
+
+    def test_tc008_wheel_has_a_readme(self) -> None:
+        """The wheel's metadata carries a summary and a README."""
+        ref = self.ref()
+        headers = read_headers(ref.origin)
+        text = (Path(ref.origin) / "METADATA").read_text(encoding="utf-8")
+        readme = text.partition("\n\n")[2].strip() or headers.get("description")
+        require(headers.get("summary"), f"{ref.wheel} has no description in its pyproject.toml")
+        require(readme, f"{ref.wheel} has no readme in its pyproject.toml")
+
+    def test_tc010_wheel_says_which_core_it_was_written_for(self) -> None:
+        """The wheel requires trainer-core or policy-constructor with a lower and an upper bound."""
+        ref = self.ref()
+        headers = read_headers(ref.origin)
+        wanted = [r for r in headers.get("requires-dist", []) if r.startswith(tuple(_CONTRACTS))]
+        bounded = [r for r in wanted if ">=" in r and "<" in r]
+        message = f"{ref.wheel} needs a range such as 'trainer-core>=0.1,<0.2' in its dependencies"
+        require(bounded or ref.dist in _CONTRACTS, message)

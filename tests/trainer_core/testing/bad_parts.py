@@ -1,0 +1,184 @@
+"""One component for each check of the kit that it must fail."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer_core.hookspecs import hookimpl
+
+CALLS = itertools.count()
+
+
+class Undocumented:
+    def build(self) -> nn.Module:
+        return nn.MSELoss()
+
+
+class AnyKeyword(Undocumented):
+    """Takes whatever it is given."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.kwargs = kwargs
+
+
+class NeedsDelta(Undocumented):
+    """Has no default."""
+
+    def __init__(self, delta: float) -> None:
+        self.delta = delta
+
+
+class Unsendable(Undocumented):
+    """Holds what cannot be pickled."""
+
+    def __init__(self) -> None:
+        self.function = lambda value: value
+
+
+class Vector:
+    """Builds a loss per sample."""
+
+    def build(self) -> nn.Module:
+        return nn.MSELoss(reduction="none")
+
+
+class NoBuild:
+    """Lacks the method of its protocol."""
+
+
+class Drifting:
+    """Other samples each time."""
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        value = float(next(CALLS))
+        return {"dataset": [{"x": torch.full((2,), value)}] * 3, "norm_stats": {}}
+
+
+class WrongStatistics:
+    """Statistics of a key that no batch has."""
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        stats = {"z": {"mode": "min_max", "min": [0.0], "max": [1.0]}}
+        return {"dataset": [{"x": torch.zeros(2)}] * 3, "norm_stats": stats}
+
+
+class IdleBlock(nn.Module):
+    """Has a parameter that nothing uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class HiddenState(nn.Module):
+    """Draws something at construction that the state_dict does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = float(torch.rand(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.offset
+
+
+class Upwards:
+    """Climbs."""
+
+    def build(self, params: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(params, lr=0.1, maximize=True)
+
+
+class Forgetful(torch.optim.SGD):
+    """Saves nothing of its momentum."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "state": {}}
+
+
+class ForgetfulFactory:
+    """Builds the optimizer above."""
+
+    def build(self, params: Any) -> torch.optim.Optimizer:
+        return Forgetful(params, lr=0.01, momentum=0.9)
+
+
+class Idle:
+    """A trainer that does nothing."""
+
+    def __init__(self, models: Any, optimizers: Any, loss: Any, device: Any) -> None:
+        del models, optimizers, loss, device
+
+    def train_step(
+        self, data: Any, *, epoch: int, total_epochs: int, iterations: int, **kwargs: Any
+    ) -> dict[str, Any]:
+        return {"loss": float("nan")}
+
+
+class Counting(Idle):
+    """A trainer whose weights depend on how often the process has trained before."""
+
+    def __init__(self, models: Any, optimizers: Any, loss: Any, device: Any) -> None:
+        self.models = models
+
+    @torch.no_grad()
+    def train_step(
+        self, data: Any, *, epoch: int, total_epochs: int, iterations: int, **kwargs: Any
+    ) -> dict[str, Any]:
+        next(self.models.parameters()).fill_(float(next(CALLS)))
+        return {"loss": 0.0}
+
+
+class Touching:
+    """An evaluator that changes the weights."""
+
+    @torch.no_grad()
+    def evaluate(self, context: Any) -> dict[str, Any]:
+        next(context.models.parameters()).add_(1)
+        return {"score": 1.0}
+
+
+class Words:
+    """An evaluator without a number."""
+
+    def evaluate(self, context: Any) -> dict[str, Any]:
+        return {"verdict": "fine"}
+
+
+class Fragile:
+    """A logger that wants whole numbers."""
+
+    def start(self, run: Any) -> None:
+        del run
+
+    def log(self, metrics: Any, step: int) -> None:
+        [int(value) for value in metrics.values()]
+
+    def finish(self, status: str) -> None:
+        del status
+
+
+class Deaf:
+    """A callback that listens to nothing."""
+
+
+class Shaking:
+    """A callback whose effect depends on the process."""
+
+    @hookimpl
+    def trainer_step_end(self, state: Any) -> None:
+        with torch.no_grad():
+            next(state.models.parameters()).add_(float(next(CALLS)))
+
+
+class Writing:
+    """A runner that refuses too late."""
+
+    def run(self, experiment: Any) -> Any:
+        return experiment

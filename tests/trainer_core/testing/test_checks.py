@@ -1,0 +1,110 @@
+"""Each check of the kit fails on what it is there for, and says so."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trainer_core.testing import collection, conformance_classes
+from trainer_core.testing.declaration import checks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SOURCE = (Path(__file__).parent / "bad_parts.py").read_text(encoding="utf-8")
+GROUPS = {
+    "loss": "losses",
+    "data": "datasets",
+    "optim_factory": "optimizers",
+    "trainer": "trainers",
+    "eval": "evaluators",
+    "log": "loggers",
+    "cb": "callbacks",
+    "runner": "runners",
+    "hook": "hooks",
+}
+
+# check: (kind, class, attributes of the class of checks, part of the message)
+FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "tc002": ("loss", "Undocumented", {}, "importing bad_parts imports numpy, torch"),
+    "tc003": ("loss", "NoBuild", {}, "NoBuild has no method 'build()'"),
+    "tc004": ("loss", "AnyKeyword", {}, "takes **kwargs: a misspelt parameter would pass unseen"),
+    "tc005": ("loss", "NeedsDelta", {}, "loss.part needs 'delta' (float)"),
+    "tc006": ("loss", "NeedsDelta", {}, "needs 'delta'; give small values: params = {...}"),
+    "tc007": ("loss", "Undocumented", {}, "bad_parts:Undocumented has no docstring"),
+    "tc008": ("loss", "Undocumented", {}, "bad 1.0 has no description in its pyproject.toml"),
+    "tc009": ("loss", "Unsendable", {}, "lambda"),
+    "tc010": ("loss", "Undocumented", {}, "needs a range such as 'trainer-core>=0.1,<0.2'"),
+    "tc020": ("trainer", "Idle", {}, "train_step: loss is nan"),
+    "tc021": ("trainer", "Idle", {}, "two steps changed no weight"),
+    "tc022": ("trainer", "Counting", {}, "two runs with one seed differ: "),
+    "tc023": ("trainer", "Counting", {}, "a resumed run ends in other weights: "),
+    "tc032": ("data", "WrongStatistics", {}, "norm_stats has 'z', which no batch has"),
+    "tc033": ("data", "Drifting", {}, "x differs between two data sets built alike"),
+    "tc040": ("loss", "Vector", {}, "the loss has shape [4, 2], not []"),
+    "tc051": ("optim_factory", "Upwards", {}, "20 steps took a parabola from 14 to "),
+    "tc052": ("optim_factory", "ForgetfulFactory", {}, "does not hold all of its state"),
+    "tc060": ("cb", "Deaf", {}, "Deaf listens to no hook"),
+    "tc062": ("cb", "Shaking", {}, "a resumed run ends in other weights: "),
+    "tc066": ("log", "Fragile", {}, "cannot convert float NaN to integer"),
+    "tc070": ("block", "IdleBlock", {}, "say what its forward takes: inputs = [[2, 8]]"),
+    "tc071": ("block", "IdleBlock", {"inputs": [[3, 2]]}, "no gradient reaches idle"),
+    "tc072": ("block", "HiddenState", {"inputs": [[3, 2]]}, "something besides its state_dict"),
+    "tc075": ("eval", "Words", {}, "there is no number among ['verdict']"),
+    "tc076": ("eval", "Touching", {}, "evaluating changed weights: "),
+    "tc082": ("runner", "Writing", {"refuses": "later"}, "it refuses to run, and ran"),
+    "tc090": ("hook", "Deaf", {}, "implements no hook: mark its functions with hookimpl"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_bad_parts() -> Iterator[None]:
+    sys.modules.pop("bad_parts", None)
+    yield
+    sys.modules.pop("bad_parts", None)
+
+
+@pytest.mark.parametrize("check", FAILURES)
+def test_check_fails_on_what_it_is_there_for(
+    check: str, fake_wheel: Callable[..., Path], tmp_path: Path
+) -> None:
+    kind, name, attributes, message = FAILURES[check]
+    prefix = "policy_constructor.blocks" if kind == "block" else f"trainer_core.{GROUPS[kind]}"
+    fake_wheel("bad", {prefix: {"part": f"bad_parts:{name}"}}, {"bad_parts.py": SOURCE})
+    base = collection.BASES[kind]
+    checks = type("Test_bad", (base,), {"key": f"{kind}.part", **attributes})()
+    method = getattr(checks, checks_of(type(checks))[check.upper()][0])
+    needs_folder = "tmp_path" in inspect.signature(method).parameters
+    with pytest.raises(Exception) as failure:  # noqa: PT011 - strangers raise what they like
+        method(**({"tmp_path": tmp_path / "checks"} if needs_folder else {}))
+    assert message in str(failure.value)
+
+
+def test_exempted_check_is_not_collected() -> None:
+    attributes = {"key": "runner.local", "exempt": {"TC081": "it writes"}}
+    checks = type("Test_exempt", (collection.BASES["runner"],), attributes)
+    assert "TC081" not in checks_of(checks)
+    assert "TC080" in checks_of(checks)
+
+
+def test_exemption_of_no_check_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Test_odd\.exempt: there is no check TC999 here$"):
+        type("Test_odd", (collection.BASES["runner"],), {"exempt": {"TC999": "why not"}})
+
+
+def test_base_classes_are_not_collected_themselves() -> None:
+    assert not any(base.__test__ for base in collection.BASES.values())
+    assert all(each.__test__ for each in conformance_classes("trainer-ddp").values())
+
+
+def test_numbers_mean_one_check_each() -> None:
+    found: dict[str, set[str]] = {}
+    for base in collection.BASES.values():
+        for number, (name, explanation) in checks_of(base).items():
+            found.setdefault(number, set()).add(name)
+            assert explanation, name
+    assert all(len(names) == 1 for names in found.values()), found

@@ -1,0 +1,89 @@
+"""`pytest --trainer-conformance=DIST`: what it collects and says, and what it costs the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+HEAVY = ("torch", "numpy", "pydantic", "yaml", "policy_constructor")
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run_pytest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run pytest in the test's folder; return its exit code and all it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = pytest.main(["-q", "-p", "no:cacheprovider", *arguments])
+        printed = capsys.readouterr()
+        return int(code), printed.out + printed.err
+
+    return run
+
+
+def test_unrelated_run_imports_nothing_of_ours_but_the_plugin(tmp_path: Path) -> None:
+    code = (
+        "import pytest, sys; pytest.main(['--co', '-q'])\n"
+        "ours = {name for name in sys.modules if name.startswith('trainer_core')}\n"
+        f"print(sorted(ours | set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    plugin = "trainer_core.testing.pytest_plugin"
+    assert done.stdout.splitlines()[-1] == str(["trainer_core", "trainer_core.testing", plugin])
+
+
+def test_option_checks_each_component_of_the_wheel(tmp_path: Path, run_pytest: Run) -> None:
+    (tmp_path / "test_unrelated.py").write_text("def test_unrelated() -> None: ...\n")
+    settings = HERE.parents[1] / "trainer_ray" / "conformance.yaml"
+    (tmp_path / "conformance.yaml").write_text(settings.read_text())
+    code, text = run_pytest("--trainer-conformance=trainer-ray", "--co")
+    assert code == 0, text
+    for runner in ("ray", "ray_online"):
+        check = f"Test_runner_{runner}::test_tc082_refusal_is_the_users_to_read"
+        assert f"conformance/trainer-ray::{check}" in text
+    assert "test_unrelated" not in text
+
+
+def test_paths_are_run_besides_the_checks(tmp_path: Path, run_pytest: Run) -> None:
+    (tmp_path / "test_mine.py").write_text("def test_mine() -> None: ...\n")
+    wheel = "--trainer-conformance=trainer-ddp"
+    _, text = run_pytest(wheel, "test_mine.py", "-k", "mine or tc008")
+    assert "2 passed" in text, text
+
+
+def test_failed_check_is_cited_by_its_number(tmp_path: Path, run_pytest: Run) -> None:
+    code, text = run_pytest("--trainer-conformance=trainer-ddp", "-k", "tc080")
+    assert code == 1
+    assert "Test_runner_ddp::test_tc080_trains_as_the_local_runner_does" in text
+    assert "the runner 'ddp' is not available yet in trainer-ddp 0.1.0" in text
+
+
+def test_run_names_what_it_left_out(tmp_path: Path, run_pytest: Run) -> None:
+    settings = f"--trainer-conformance-file={HERE / 'conformance.yaml'}"
+    _, text = run_pytest("--trainer-conformance=trainer-core", settings, "-k", "nothing")
+    assert "log.wandb TC065: checked in a process of its own" in text
+    assert "optim_cls.*: the kit has no checks for its kind" in text
+
+
+def test_unknown_wheel_is_a_usage_error(tmp_path: Path, run_pytest: Run) -> None:
+    code, text = run_pytest("--trainer-conformance=trainer-dpd")
+    assert code == 4
+    message = "no installed wheel 'trainer-dpd' declares a component; did you mean 'trainer-ddp'?"
+    assert f"ERROR: --trainer-conformance: {message}" in text
+
+
+def test_misspelt_component_of_the_settings_is_named(tmp_path: Path, run_pytest: Run) -> None:
+    (tmp_path / "conformance.yaml").write_text("runner.dpd: {}\n")
+    _, text = run_pytest("--trainer-conformance=trainer-ddp")
+    assert "unknown component 'runner.dpd'; did you mean 'runner.ddp'?" in text
