@@ -95,3 +95,12 @@ def test_sections_are_frozen() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         config.run.seed = 3  # type: ignore[misc] # assigning to a frozen field is what is tested
+
+
+@pytest.mark.parametrize(
+    ("init", "name"),
+    [(None, None), (False, None), ("none", None), (True, "xavier"), ("kaiming", "kaiming")],
+)
+def test_init_names_an_initialiser_or_none(init: Any, name: str | None) -> None:
+    section = schema.ComponentSection.model_validate({"_type_": "block.mlp", "init": init})
+    assert section.initializer == name

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from trainer_core.random import KeyedRandom
 
@@ -20,6 +20,7 @@ __all__ = [
     "EvaluationContext",
     "Evaluator",
     "IOMapping",
+    "Initializer",
     "LossFactory",
     "Metric",
     "MetricLogger",
@@ -213,6 +214,18 @@ class Evaluator(Protocol):
 
     def evaluate(self, context: EvaluationContext) -> dict[str, Any]:
         """Return metrics: numbers, plus `success_rate`, `n` and `ci95` where they make sense."""
+        ...
+
+
+@runtime_checkable
+class Initializer(Protocol):
+    """Fills the weight of a linear or convolutional layer; a plain function.
+
+    `init:` of a component names it. Biases become zero, pretrained parts are left alone.
+    """
+
+    def __call__(self, weight: Tensor, /) -> None:
+        """Change the weight (out, in, *kernel) in place; no gradient is recorded."""
         ...
 
 

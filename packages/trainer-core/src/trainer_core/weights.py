@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
-from policy_constructor.errors import ConfigError, Problem
-from policy_constructor.spelling import nearest
 from trainer_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ __all__ = [
     "describe_mismatch",
     "freeze_module",
     "initialize_module",
+    "kaiming",
     "load_component_weights",
     "load_state_strictly",
+    "xavier",
 ]
 
 _WEIGHTED = (
@@ -38,18 +40,24 @@ _WEIGHTED = (
 _SHOWN = 5
 
 
-def _xavier(weight: Tensor) -> None:
+def xavier(weight: Tensor) -> None:
+    """Fill a weight from U(-a, a) that keeps the variance forward and backward.
+
+    Source: Glorot and Bengio 2010, equation 16.
+    """
     nn.init.xavier_uniform_(weight)
 
 
-def _kaiming(weight: Tensor) -> None:
+def kaiming(weight: Tensor) -> None:
+    """Fill a weight from a normal distribution that keeps the variance before a ReLU.
+
+    Source: He et al. 2015, equation 10.
+    """
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
-INITIALIZERS: Mapping[str, Callable[[Tensor], None]] = {"xavier": _xavier, "kaiming": _kaiming}
-
-
-def initialize_module(module: nn.Module, name: str | bool | None) -> None:
+@torch.no_grad()
+def initialize_module(module: nn.Module, initializer: Callable[[Tensor], None]) -> None:
     """Initialise the linear and convolutional layers of a component; biases become zero.
 
     Sub-modules that are pretrained (an attribute `pretrained` that is true) are left alone with
@@ -57,37 +65,16 @@ def initialize_module(module: nn.Module, name: str | bool | None) -> None:
 
     Args:
         module: The component.
-        name: `xavier`, `kaiming`; True means xavier; None, False and `none` leave the modules'
-            own initialisation.
-
-    Raises:
-        ConfigError: There is no such initialiser.
+        initializer: Fills a weight in place; `xavier`, `kaiming` or a plugin's.
     """
-    if name in {None, False, "none"}:
-        return
-    initializer = INITIALIZERS.get("xavier" if name is True else str(name))
-    if initializer is None:
-        known = ("none", *INITIALIZERS)
-        raise ConfigError(
-            Problem(
-                f"unknown initialiser {name!r}; known: {', '.join(known)}",
-                path="init",
-                suggestions=nearest(str(name), known),
-            )
-        )
-    _initialize(module, initializer)
-
-
-@torch.no_grad()
-def _initialize(module: nn.Module, initializer: Callable[[Tensor], None]) -> None:
     if getattr(module, "pretrained", False) is True:
         return
-    if isinstance(module, _WEIGHTED):
+    if isinstance(module, _WEIGHTED) and not isinstance(module.weight, UninitializedParameter):
         initializer(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     for child in module.children():
-        _initialize(child, initializer)
+        initialize_module(child, initializer)
 
 
 def freeze_module(module: nn.Module) -> None:
@@ -114,7 +101,7 @@ def load_component_weights(module: nn.Module, name: str, source: str) -> None:
     Raises:
         CheckpointError: The file is missing or unreadable, or does not fit the component.
     """
-    path = _find_weights(Path(source).expanduser(), name)
+    path = _find_weights(Path(os.path.expanduser(source)), name)  # noqa: PTH111 - takes any text
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as exc:

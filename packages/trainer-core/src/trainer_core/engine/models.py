@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build_models", "build_optimizers", "build_schedules"]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SHARED = "default"
 
 
@@ -40,14 +38,16 @@ def build_models(loaded: LoadedExperiment) -> nn.ModuleDict:
     models = nn.ModuleDict()
     registries = loaded.plugins.registries
     for name, plan in loaded.models.items():
-        if not _NAME.fullmatch(name):
-            message = f"the component name {name!r} may have letters, digits, '_' and '-' only"
-            raise ConfigError(loaded.resolved.problem(("models", name), message, on="key"))
-        section = loaded.config.models[name]
+        section, place = loaded.config.models[name], _place(loaded, name)
+        if hasattr(models, name):
+            message = f"{name!r} is taken by a method of torch's ModuleDict; choose another name"
+            raise ConfigError(loaded.resolved.problem(place, message, on="key"))
         set_global_seed(derive_seed(loaded.config.run.seed, "model", name) >> 31)
         module = from_ir(plan.graph, blocks=registries["block"], ops=registries["op"])
-        with placed(loaded.resolved, "models", name):
-            initialize_module(module, section.init)
+        if section.initializer is not None:
+            with placed(loaded.resolved, *place, "init"):
+                initializer = load_component(section.initializer, loaded.plugins, kind="init")
+            initialize_module(module, initializer)
         if section.weights is not None:
             load_component_weights(module, name, section.weights)
         if section.freeze:
@@ -84,8 +84,8 @@ def build_optimizers(
     factories: dict[str, Any] = {}
     optimizers: dict[str, torch.optim.Optimizer] = {}
     for key, chosen in specs.items():
-        section = ("optimizer",) if key == _SHARED else ("models", key, "optimizer")
-        with placed(loaded.resolved, *section):
+        section = () if key == _SHARED else _place(loaded, key)
+        with placed(loaded.resolved, *section, "optimizer"):
             factories[key] = _optimizer_factory(chosen, loaded)
             optimizers[key] = factories[key].build(groups[key])
     return optimizers, factories
@@ -122,6 +122,11 @@ def build_schedules(
     return schedules
 
 
+def _place(loaded: LoadedExperiment, name: str) -> tuple[str, ...]:
+    """Return the path of a component in the file: a single model is the section `model`."""
+    return ("model",) if loaded.resolved.node("models") is None else ("models", name)
+
+
 def _optimizer_factory(spec: Mapping[str, Any], loaded: LoadedExperiment) -> Any:
     kinds = ("optim_factory", "optim_cls")
     if loaded.plugins.find(spec["_type_"], kinds).kind == "optim_cls":
@@ -153,4 +158,4 @@ def _require_shapes(loaded: LoadedExperiment, name: str, module: nn.Module) -> N
             f"the component {name!r} has lazy parameters ({lazy[0]}); give the layer its sizes, "
             "or its inputs their shapes"
         )
-        raise ConfigError(loaded.resolved.problem(("models", name), message))
+        raise ConfigError(loaded.resolved.problem(_place(loaded, name), message))

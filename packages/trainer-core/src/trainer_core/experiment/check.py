@@ -10,7 +10,13 @@ from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.signatures.signature import check_arguments, read_signature
 from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS, an, noun
-from trainer_core.experiment.schema import DataSection, EvaluationSection, TrainerSection
+from trainer_core.experiment.component_keys import check_component_keys, unused_optimizers
+from trainer_core.experiment.schema import (
+    NO_INITIALIZER,
+    DataSection,
+    EvaluationSection,
+    TrainerSection,
+)
 from trainer_core.experiment.wording import shown
 
 if TYPE_CHECKING:
@@ -55,7 +61,7 @@ class ComponentCheck:
     Attributes:
         problems: What was found.
         full_ids: Full id of each component in a position of the schema, by its path.
-        unchecked: Components whose parameters could not be checked, and why.
+        unchecked: Warnings: what could not be checked, and what has no effect.
         count: How many components were found, nested ones included.
         respelt: Paths of the keys that misspelt ones beside them are nearest to.
     """
@@ -76,6 +82,11 @@ class ComponentCheck:
             if ref is not None:
                 prefix = f"{ref.dist}::" if "::" in node.value["_type_"].value else ""
                 self.full_ids[path] = prefix + ref.full_id
+        paths = component_paths(self.resolved)
+        for path in paths:
+            self._check_initializer((*path, "init"))
+        self.problems += check_component_keys(self.resolved, paths)
+        self.unchecked += unused_optimizers(self.resolved, paths)
 
     def _positions(self) -> Iterator[tuple[Path, Node, Sequence[str], frozenset[str]]]:
         for section, kinds in POSITIONS.items():
@@ -91,6 +102,22 @@ class ComponentCheck:
             optimizer = self.resolved.node(*path, "optimizer")
             if optimizer is not None:
                 yield (*path, "optimizer"), optimizer, POSITIONS["optimizer"], _NO_KEYS
+
+    def _check_initializer(self, place: Path) -> None:
+        """Check that `init:` of a component names a function of one weight."""
+        node = self.resolved.node(*place)
+        if node is None or not isinstance(node.value, str) or node.value == NO_INITIALIZER:
+            return  # true, false and null are right, the schema reports all else
+        ref = self._find(place, node, ("init",))
+        signature = read_signature(ref.target) if ref is not None else None
+        if ref is None or signature is None:
+            return
+        needed = [name for name, parameter in signature.parameters.items() if parameter.required]
+        takes_one = bool(signature.parameters) or signature.accepts_any_positional
+        if len(needed) > 1 or not takes_one:
+            names = ", ".join(signature.parameters)
+            message = f"{ref.full_id} is called with a weight alone, it takes ({names})"
+            self._report(place, message, code="wrong-type")
 
     def _check(
         self, path: Path, node: Node, kinds: Sequence[str], engine_keys: frozenset[str]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 __all__ = [
     "COMPONENT_BODIES",
+    "NO_INITIALIZER",
     "SCHEMA_VERSION",
     "ComponentSection",
     "DataSection",
@@ -28,6 +29,11 @@ __all__ = [
 SCHEMA_VERSION = 1
 COMPONENT_BODIES = ("config", "sequential", "graph", "_type_")
 """The keys that say what a component of `models` is; exactly one of them is present."""
+
+DEFAULT_INITIALIZER = "xavier"
+"""What `init: true` means."""
+NO_INITIALIZER = "none"
+"""What `init:` may say besides the names of components: the modules' own initialisation stays."""
 
 Spec: TypeAlias = dict[str, Any]
 """A component: `_type_` with its full id (`loss.torch`), and its parameters."""
@@ -125,8 +131,8 @@ class ComponentSection(_Section):
     body: dict[str, Any] = Field(description="The model, in the model file's grammar.")
     init: bool | str | None = Field(
         None,
-        description="Initialiser of the parameters: none, xavier, kaiming or a registered name; "
-        "true: xavier; false or null: none, the modules' own.",
+        description="Initialiser of the weights: xavier, kaiming or another installed one; "
+        "true: xavier; none, false or null: the modules' own.",
     )
     freeze: bool = Field(False, description="Never trained: eval mode, no gradients, not wrapped.")
     weights: Name | None = Field(
@@ -136,6 +142,13 @@ class ComponentSection(_Section):
     params: dict[str, Any] = Field(
         default_factory=dict, description="Values for the `params` of the model file."
     )
+
+    @property
+    def initializer(self) -> str | None:
+        """Name of the component that initialises the weights; None: the modules do it."""
+        if self.init is True:
+            return DEFAULT_INITIALIZER
+        return None if self.init in {None, False, NO_INITIALIZER} else str(self.init)
 
     @model_validator(mode="before")
     @classmethod
