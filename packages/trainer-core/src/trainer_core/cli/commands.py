@@ -41,8 +41,14 @@ COMMANDS = {
         "trainer_core.cli.config_explain",
         "tell the history of one value",
     ),
+    ("config", "schema"): Command(
+        "config schema", "trainer_core.cli.config_schema", "write a JSON Schema for editors"
+    ),
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
+    ),
+    ("plugins", "info"): Command(
+        "plugins info NAME", "trainer_core.cli.plugins_info", "describe a component or a wheel"
     ),
     ("plugins", "check"): Command(
         "plugins check [WHEEL]", "trainer_core.cli.plugins_check", "import it all and report"
