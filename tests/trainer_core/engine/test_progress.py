@@ -43,6 +43,24 @@ def test_bar_shows_steps_and_metrics() -> None:
     assert "4/8" in shown
 
 
+def test_rate_leaves_the_evaluations_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("trainer_core.engine.progress.time.perf_counter", lambda: clock[0])
+    stream = io.StringIO()
+    state = SimpleNamespace(
+        step=0, total_steps=8, timetable=Timetable(), experiment=SimpleNamespace(name="tiny")
+    )
+    bar = TerminalProgress(stream, force_terminal=True)
+    bar.start(cast("Any", state))
+    state.step, clock[0] = 8, 2.0
+    bar._refresh()
+    clock[0] = 100.0
+    bar.track(1, 2, "1 succeeded")
+    bar.stop()
+    assert "4 steps/s" in stream.getvalue()
+    assert "0.08 steps/s" not in stream.getvalue()
+
+
 def test_quiet_progress_writes_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 11.0, 12.0])
     monkeypatch.setattr("trainer_core.engine.progress.time.perf_counter", lambda: next(clock))

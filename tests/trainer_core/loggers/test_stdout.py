@@ -35,6 +35,17 @@ def test_line_has_metrics_rate_and_time_left(capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_evaluation_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = StdoutLogger()
+    logger.start(RUN)
+    capsys.readouterr()
+    interval = {"eval/ci95_low": 0.786, "eval/ci95_high": 0.9573}
+    logger.log({"epoch": 1.0, "eval/success_rate": 0.9, "eval/n": 50.0, **interval}, 200)
+    assert capsys.readouterr().out == (
+        "step 200/200  evaluation: success_rate 0.9  n 50  ci95 0.786 to 0.9573\n"
+    )
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3723, "1:02:03")])
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

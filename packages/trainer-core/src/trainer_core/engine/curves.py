@@ -35,7 +35,7 @@ def draw_svg(points: Series, width: int = 420, height: int = 180) -> str:
     steps, values = [step for step, _ in points], [value for _, value in points]
     low, high = min(values), max(values)
     span_x, span_y = max(steps[-1] - steps[0], 1), (high - low) or 1.0
-    left, bottom = 56, 18
+    left, bottom = 72, 18
     inner_w, inner_h = width - left - 8, height - bottom - 8
     path = " ".join(
         f"{left + inner_w * (step - steps[0]) / span_x:.1f},"
@@ -46,8 +46,8 @@ def draw_svg(points: Series, width: int = 420, height: int = 180) -> str:
     return (
         f"<svg width='{width}' height='{height}' viewBox='0 0 {width} {height}' font-size='11'>"
         f"<path d='M{left} 8V{base}H{width - 8}' fill='none' stroke='#999'/>"
-        f"<text x='{left - 4}' y='16' text-anchor='end'>{high:.3g}</text>"
-        f"<text x='{left - 4}' y='{base}' text-anchor='end'>{low:.3g}</text>"
+        f"<text x='{left - 4}' y='16' text-anchor='end'>{high:.4g}</text>"
+        f"<text x='{left - 4}' y='{base}' text-anchor='end'>{low:.4g}</text>"
         f"<text x='{left}' y='{height - 4}'>{steps[0]}</text>"
         f"<text x='{width - 8}' y='{height - 4}' text-anchor='end'>{steps[-1]}</text>"
         f"<polyline points='{path}' fill='none' stroke='#1f6feb' stroke-width='1.5'/></svg>"

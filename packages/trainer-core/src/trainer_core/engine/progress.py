@@ -97,12 +97,15 @@ class TerminalProgress:
         self._task: Any = None
         self._evaluation: Any = None
         self._state: RunState | None = None
-        self._began = (0, 0.0)
+        self._first_step = 0
+        self._busy_s = 0.0
+        self._last_s = 0.0
 
     def start(self, state: RunState) -> None:
         """Draw the bar; from now on it is redrawn by the run's timetable."""
         self._state = state
-        self._began = (state.step, time.perf_counter())
+        self._first_step = state.step
+        self._last_s = time.perf_counter()
         self._task = self._bar.add_task(
             state.experiment.name,
             total=state.total_steps,
@@ -122,8 +125,10 @@ class TerminalProgress:
                 self._bar.update(self._task, metrics=text)
 
     def track(self, done: int, total: int, text: str) -> None:
-        """Show a second bar until it is full."""
+        """Show a second bar until it is full; the training's rate leaves this time out."""
+        self._last_s = time.perf_counter()
         if self._evaluation is None:
+            self._bar.update(self._task, completed=self._state.step if self._state else 0)
             self._evaluation = self._bar.add_task("evaluation", total=total, rate="", metrics="")
         self._bar.update(self._evaluation, completed=done, total=total, metrics=text)
         if done >= total:
@@ -139,7 +144,9 @@ class TerminalProgress:
 
     def _refresh(self) -> None:
         if self._state is not None:
-            first_step, began = self._began
-            rate = (self._state.step - first_step) / max(time.perf_counter() - began, 1e-9)
-            self._bar.update(self._task, completed=self._state.step, rate=f"{rate:.1f} steps/s")
+            now = time.perf_counter()
+            self._busy_s += now - self._last_s
+            self._last_s = now
+            rate = (self._state.step - self._first_step) / max(self._busy_s, 1e-9)
+            self._bar.update(self._task, completed=self._state.step, rate=f"{rate:.3g} steps/s")
             self._bar.refresh()

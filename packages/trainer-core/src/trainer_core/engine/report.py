@@ -57,7 +57,7 @@ def _render(out_dir: Path, series: dict[str, Series]) -> str:
         f"<p>{escape(_describe(summary))}</p>",
         *_evaluation(summary.get("evaluation") or {}),
         *_curves(series),
-        *_table("Metrics", summary.get("metrics") or {}),
+        *_table("Metrics", _training_metrics(summary)),
         *_videos(out_dir),
     ]
     if config_file.is_file():
@@ -98,6 +98,12 @@ def _curves(series: dict[str, Series]) -> list[str]:
     return ["<h2>Curves</h2><div class='curves'>", *figures, "</div>"] if figures else []
 
 
+def _training_metrics(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics but the evaluation's, which stand above."""
+    metrics = summary.get("metrics") or {}
+    return {name: value for name, value in metrics.items() if not name.startswith("eval/")}
+
+
 def _table(title: str, values: dict[str, Any]) -> list[str]:
     return [f"<h2>{escape(title)}</h2>", *_rows(values)] if values else []
 
@@ -120,7 +126,7 @@ def _videos(out_dir: Path) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

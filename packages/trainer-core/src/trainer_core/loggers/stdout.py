@@ -43,8 +43,8 @@ class StdoutLogger:
         has_result = any("/" in name and not name.startswith("lr/") for name in metrics)
         if sys.stderr.isatty() and not self.every_line and not has_result:
             return
-        shown = [f"{name} {value:.4g}" for name, value in metrics.items() if name not in _BESIDES]
-        line = f"step {step}/{self._total_steps}  {'  '.join(shown)}"
+        values = {name: value for name, value in metrics.items() if name not in _BESIDES}
+        line = f"step {step}/{self._total_steps}  {_describe(values)}"
         rate, step_s = metrics.get("samples_per_s"), metrics.get("step_s")
         if rate is not None and step_s is not None:
             left = format_duration((self._total_steps - step) * step_s)
@@ -54,6 +54,18 @@ class StdoutLogger:
 
     def finish(self, status: str) -> None:
         """Write nothing: whoever started the run says how it ended."""
+
+
+def _describe(values: dict[str, float]) -> str:
+    """Return names and values; of an evaluation as a sentence of its own."""
+    is_evaluation = values and all(name.startswith("eval/") for name in values)
+    named = {name.removeprefix("eval/"): f"{value:.4g}" for name, value in values.items()}
+    if not is_evaluation:
+        return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    if "ci95_low" in named and "ci95_high" in named:
+        named["ci95_low"] += f" to {named.pop('ci95_high')}"
+        named = {name.removesuffix("_low"): text for name, text in named.items()}
+    return "evaluation: " + "  ".join(f"{name} {text}" for name, text in named.items())
 
 
 def _write(line: str) -> None:
