@@ -8,6 +8,7 @@ from policy_constructor.config import describe_source, resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.policy_constructor.config.conftest import Fail
 
@@ -48,6 +49,11 @@ ref: ${run}
         (['"a=b".c=1'], ("a=b", "c"), 1),
         (["run.seed=1", "run.seed=2"], ("run", "seed"), 2),
         (["run.name=${run.seed}"], ("run", "name"), 0),
+        (["run.name=@@home"], ("run", "name"), "@home"),
+        (["run.name='@home'"], ("run", "name"), "@home"),
+        (["run.seed=null"], ("run", "seed"), None),
+        (["run.seed=true"], ("run", "seed"), True),
+        (["run.seed=[1, null, 1e-3, x]"], ("run", "seed"), [1, None, 1e-3, "x"]),
     ],
 )
 def test_override_changes_the_tree(
@@ -166,4 +172,73 @@ def test_override_below_a_list_its_template_supplies_is_explained(
     assert fail("exp.yaml", "a.xs.0=5").split("\n")[0] == (
         "<cli>:1:6: error: a.xs.0: 'a.xs' is a list that its template supplies; "
         "override the template's"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        (
+            "v.yaml",
+            "lr: 1e-3\nxs: [1, on]\n",
+            {"seed": 0, "name": "a", "lr": 1e-3, "xs": [1, "on"]},
+        ),
+        ("v.json", '["a", null]', ["a", None]),
+        ("v.yml", "${items.0.x}", 1),
+        ("v.yaml", "{_merge_: replace, lr: 1}", {"lr": 1}),
+        ("prompt.txt", "two\nlines: ${x}\n", "two\nlines: ${x}"),
+        ("prompt", "", ""),
+    ],
+)
+def test_value_is_read_from_a_file(
+    name: str, text: str, value: Any, write: Callable[..., None]
+) -> None:
+    write(FILE)
+    write(text, name)
+    assert resolve_config("exp.yaml", [f"run=@{name}"]).data["run"] == value
+
+
+def test_list_to_append_is_read_from_a_file(write: Callable[..., None]) -> None:
+    write(FILE)
+    write("- {x: 3}\n", "more.yaml")
+    assert resolve_config("exp.yaml", ["+items=@more.yaml"]).data["items"][2] == {"x": 3}
+
+
+def test_value_of_a_file_knows_its_place_there(write: Callable[..., None]) -> None:
+    write(FILE)
+    write("seed: 3\n", "v.yaml")
+    node = resolve_config("exp.yaml", ["x=1", "run=@v.yaml"]).node("run", "seed")
+    assert node is not None
+    assert describe_source(node) == "v.yaml:1:7 (replaces 0 from exp.yaml:1:13)"
+    assert node.mark is not None
+    assert [str(place) for place in node.mark.to_location().included_from] == ["<cli>:2:5"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run=@nothing.yaml", "run: cannot read 'nothing.yaml': No such file or directory"),
+        ("run=@.", "run: cannot read '.': it is not a file"),
+        ("run=@", "run: cannot read '': it is not a file"),
+        ("run=@binary.txt", "run: 'binary.txt' is not UTF-8: byte 0xff is not text"),
+        ("run=@large.txt", "run: 'large.txt' is larger than 1048576 bytes"),
+    ],
+)
+def test_file_that_cannot_be_read_is_named(
+    override: str, message: str, write: Callable[..., None], fail: Fail, tmp_path: Path
+) -> None:
+    write(FILE)
+    (tmp_path / "binary.txt").write_bytes(b"a\xff")
+    (tmp_path / "large.txt").write_bytes(b"a" * (1 << 20 | 1))
+    assert fail("exp.yaml", override).splitlines()[0] == f"<cli>:1:5: error: {message}"
+
+
+def test_mistake_in_a_value_file_is_placed_there(write: Callable[..., None], fail: Fail) -> None:
+    write(FILE)
+    write("a: 1\na: 2\n", "v.yaml")
+    assert fail("exp.yaml", "run=@v.yaml") == (
+        "v.yaml:2:1: error: a: the key 'a' occurs twice: in line 1 and in line 2\n"
+        "  2 | a: 2\n"
+        "    | ^\n"
+        "    = included from <cli>:1:5"
     )

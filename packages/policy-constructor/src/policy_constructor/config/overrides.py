@@ -1,4 +1,4 @@
-"""Command-line overrides: `a.b=c`, `a.0.b=c`, `+a.list=[x]`, `~a.b`."""
+"""Command-line overrides: `a.b=c`, `a.0.b=c`, `+a.list=[x]`, `~a.b`, `a.b=@file`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from policy_constructor.config.node import Mark, Node, Source, dotted
 from policy_constructor.config.parse import MAX_DEPTH, parse_value
 from policy_constructor.config.paths import Segment, split_path, step_into
 from policy_constructor.config.scalars import kind_of, parse_scalar
+from policy_constructor.config.value_files import read_value_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,12 @@ class Override:
         """The keys alone."""
         return tuple(segment.key for segment in self.segments)
 
+    @property
+    def file(self) -> Source | None:
+        """The file that the value was read from, if it was."""
+        mark = self.value.mark if self.value is not None else None
+        return mark.source if mark is not None and mark.source is not self.marks[0].source else None
+
 
 class _Refused(Exception):  # noqa: N818 - carries a problem to the one place that reports it
     def __init__(self, position: int, message: str, suggestions: tuple[str, ...] = ()) -> None:
@@ -54,8 +61,9 @@ class _Refused(Exception):  # noqa: N818 - carries a problem to the one place th
 def parse_overrides(arguments: Sequence[str], source: Source, report: Report) -> list[Override]:
     """Return the overrides that can be read; the others are reported.
 
-    A value that starts with a bracket, a brace or a quote is read as YAML; any other is one plain
-    scalar by the same rules as in a file, whatever characters it holds.
+    A value that starts with a bracket, a brace or a quote is read as YAML, one that starts with
+    `@` is read from the file of that name (`@@` is a literal `@`); any other is one plain scalar by
+    the same rules as in a file, whatever characters it holds.
     """
     source.lines = list(arguments)
     parsed = (
@@ -84,7 +92,8 @@ def _parse(argument: str, line: int, source: Source, report: Report) -> Override
     override = Override(argument, segments, marks, None)
     if prefix == "~":
         return override
-    value = _read_value(text, source, report, line, len(argument) - len(text) + 1)
+    start = len(argument) - len(text) + 1
+    value = _read_value(text, Mark(source, line, start), override.path, report)
     if value is not None:
         value.key_mark = marks[-1]
     if value is not None and prefix == "+":
@@ -117,16 +126,23 @@ def _split_at_equals(text: str) -> tuple[str, str, str]:
     return text, "", ""
 
 
-def _read_value(text: str, source: Source, report: Report, line: int, column: int) -> Node | None:
+def _read_value(text: str, start: Mark, path: Path, report: Report) -> Node | None:
     stripped = text.strip()
-    column += len(text) - len(text.lstrip())
+    source, line = start.source, start.line
+    column = start.column + len(text) - len(text.lstrip())
     if stripped[:1] in {"[", "{", '"', "'"}:
         return parse_value(stripped, source, report, line, column)
-    node = Node(stripped, Mark(source, line, column, line, column + len(stripped)))
-    try:
-        node.value = parse_scalar(stripped)
-    except ValueError:
-        report.poison(node, "the integer has too many digits", code="too-large")
+    mark = Mark(source, line, column, line, column + len(stripped))
+    node = Node(stripped, mark)
+    if stripped.startswith("@@"):
+        node.value = stripped[1:]
+    elif stripped.startswith("@"):
+        return read_value_file(stripped[1:], mark, path, report)
+    else:
+        try:
+            node.value = parse_scalar(stripped)
+        except ValueError:
+            report.poison(node, "the integer has too many digits", code="too-large")
     return node
 
 

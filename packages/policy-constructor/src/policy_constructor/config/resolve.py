@@ -58,7 +58,8 @@ def resolve_config(
     cli = Source(CLI)
     overrides = [overrides] if isinstance(overrides, str) else overrides
     edits = parse_overrides(overrides, cli, report)
-    text = "".join(overrides)
+    files = [edit.file for edit in edits if edit.file is not None]
+    text = "\n".join(line for given in (cli, *files) for line in given.lines)
     merger = Merger(report, has_directives=loader.has_merge or "_merge_" in text or "+" in text)
     try:
         layers = loader.layers if extra_layer is None else [*loader.layers, _adopt(extra_layer)]
@@ -74,7 +75,7 @@ def resolve_config(
     check_version(root, report)
     Interpolator(root, report).run()
     _report_left_over(root, merger, report, section_keys or {})
-    sources = [*loader.sources, cli] if overrides else loader.sources
+    sources = [*loader.sources, cli, *files] if overrides else loader.sources
     problems = report.sorted()
     if strict and problems:
         raise ConfigError(problems)

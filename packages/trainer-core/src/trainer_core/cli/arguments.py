@@ -12,6 +12,7 @@ overrides:
   a.0.b=c        set a value inside a list
   ~a.b           remove a value
   +a.list=[x]    append to a list
+  a.b=@file      take a value from a YAML file, or the text of any other
 """
 
 
