@@ -173,7 +173,7 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
             ],
         ),
         ("model:", "modle:", ["1:1 a model file has no key 'modle'"]),
-        ("graph:", "grahp:", ["1:1 a model section has nothing to build"]),
+        ("graph:", "grahp:", ["2:3 a model section has no key 'grahp'"]),
     ],
 )
 def test_mistake_is_refused_at_its_place(

@@ -67,8 +67,8 @@ def test_right_file_has_no_problems(experiment_file: Path) -> None:
             "trainer.max_epochs=2",
             "trainer.max_epochs: 'max_steps' and 'max_epochs' exclude each other",
         ),
-        ("~io", "trainer: trainer.default needs 'io'"),
-        ("~optimizer", "model: model is trained and needs 'optimizer'"),
+        ("~io", ": the file needs 'io', which trainer.default takes"),
+        ("~optimizer", ": the file needs 'optimizer': nothing trains model"),
         ("io.model_kwargs.z=[z]", "io.model_kwargs.z: the model has no input 'z'"),
         ("model.freeze=3", "model.freeze: expected true or false, found 3"),
         (

@@ -133,7 +133,7 @@ def test_missing_model_file_names_its_neighbour(two_models: Path) -> None:
 def test_trained_component_needs_an_optimizer(two_models: Path) -> None:
     problems = load_experiment(two_models, ["models.head.optimizer=null"], strict=False).problems
 
-    message = "models.head is trained and needs 'optimizer', its own or the file's"
+    message = "the file needs 'optimizer': nothing trains models.head"
     assert message in [problem.message for problem in problems]
 
 

@@ -12,6 +12,7 @@ from policy_constructor.config.memory import from_plain
 from policy_constructor.config.node import Mark, Node, Source
 from policy_constructor.config.parse import MAX_BYTES, MAX_DEPTH, parse_text
 from policy_constructor.config.scalars import kind_of, show
+from policy_constructor.spelling import is_slip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,18 +133,22 @@ class Loader:
         """Read what a root includes, then append the root itself."""
         check_version(root, self.report)
         defaults = root.value.pop("defaults", None)
-        if defaults is None or defaults.poisoned:
-            pass
+        if defaults is None:
+            self.report.incomplete |= any(is_slip(str(key), "defaults") for key in root.value)
+        elif defaults.poisoned:
+            self.report.incomplete = True
         elif isinstance(defaults.value, list):
             for index, item in enumerate(defaults.value):
                 self._load_default(item, directory, ("defaults", index))
         else:
             message = f"expected a list of files, found {kind_of(defaults.value)}"
+            self.report.incomplete = True
             self.report.add(defaults.mark, message, ("defaults",), code="wrong-type")
         self.layers.append(root)
 
     def _load_default(self, item: Node, directory: FilePath, path: Path) -> None:
         name = item.value
+        self.report.incomplete |= not isinstance(name, str) or not name or "${" in name
         if item.poisoned:
             return
         if not isinstance(name, str) or not name or "\0" in name:

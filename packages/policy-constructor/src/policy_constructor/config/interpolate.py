@@ -10,7 +10,8 @@ from policy_constructor.config.node import Node, dotted
 from policy_constructor.config.parse import MAX_DEPTH, MAX_NODES
 from policy_constructor.config.paths import parse_path, step_into
 from policy_constructor.config.references import Reference, narrow, split_text
-from policy_constructor.config.scalars import format_scalar, kind_of
+from policy_constructor.config.scalars import format_scalar, kind_of, show
+from policy_constructor.config.unknown import Unknown, report_unknown
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Path
@@ -38,10 +39,22 @@ class Interpolator:
         self._active: dict[Node, Path] = {}
         self._hops = 0
         self._written = 0
+        self._unknown: list[Unknown] = []
 
     def run(self) -> None:
         """Resolve every reference of the tree."""
+        self._check_params()
         self.visit(self._root, ())
+        report_unknown(self._unknown, self._report)
+
+    def _check_params(self) -> None:
+        """Report `params` that are no mapping once, not at each reference to one of them."""
+        params = self._root.child("params")
+        if params is None or params.poisoned or params.is_mapping:
+            return
+        if not (isinstance(params.value, str) and "${" in params.value):
+            message = f"expected a mapping, found {show(params)}"
+            self._report.poison(params, message, ("params",), code="wrong-type")
 
     def visit(self, node: Node, path: Path) -> tuple[int, int]:
         """Resolve a node and all below it; return how many values it holds and how deep."""
@@ -248,18 +261,5 @@ class Interpolator:
     ) -> None:
         if self._report.incomplete:
             return
-        key = str(keys[at])
-        parent = dotted(keys[:at])
-        near: tuple[str, ...] = ()
-        if here.is_mapping:
-            near = tuple(
-                dotted((*keys[:at], name)) for name in self._report.similar(key, here.value)
-            )
-            why = f"'{parent}' has no key {key!r}" if at else f"there is no {key!r}"
-        elif here.is_list:
-            why = f"'{parent}' is a list of {len(here.value)}, it has no {key!r}"
-        else:
-            why = f"'{parent}' is {kind_of(here.value)}, it has no {key!r}"
-        message = f"${{{reference}}} names nothing: {why}"
-        mark = narrow(node.mark, reference)
-        self._report.add(mark, message, path, code="unknown-reference", suggestions=near)
+        where = narrow(node.mark, reference)
+        self._unknown.append(Unknown(reference, path, where, here, keys, at))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from policy_constructor.errors import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["Key", "Mark", "Node", "Path", "Source", "dotted", "to_plain"]
+__all__ = ["Key", "Mark", "Node", "Path", "Source", "dotted", "free_names", "to_plain"]
 
 _LONGEST_LINE = 500
 
@@ -125,6 +125,28 @@ class Node:
                 return None
             node = value[key]
         return node
+
+
+def free_names(holder: Node | None, key: str, names: Iterable[str]) -> list[str]:
+    """Return the names that an unknown key may be meant for.
+
+    A name that stands beside the key already cannot be meant, unless another file wrote it.
+    """
+    if holder is None or not holder.is_mapping:
+        return list(names)
+    source = _writer(holder.value.get(key))
+    taken = {
+        name
+        for name, node in holder.value.items()
+        if source is None or _writer(node) in {None, source}
+    }
+    return [name for name in names if name not in taken]
+
+
+def _writer(node: Node | None) -> Source | None:
+    """Return the source in which a value's key was written."""
+    mark = node.key_mark or node.mark if node is not None else None
+    return mark.source if mark is not None else None
 
 
 def to_plain(node: Node) -> Any:

@@ -11,7 +11,7 @@ from policy_constructor.config.node import Node, Source, dotted
 from policy_constructor.config.overrides import apply_override, parse_overrides
 from policy_constructor.config.references import escape
 from policy_constructor.config.report import CLI, Report
-from policy_constructor.config.resolved import ResolvedConfig
+from policy_constructor.config.resolved import ResolvedConfig, definition_of
 from policy_constructor.config.templates import expand_templates, take_templates
 from policy_constructor.errors import ConfigError
 
@@ -91,7 +91,11 @@ def _adopt(node: Node) -> Node:
         value = [_adopt(child) for child in value]
     elif isinstance(value, str):
         value = escape(value)
-    return Node(value, node.mark, node.key_mark, poisoned=node.poisoned, from_env=node.from_env)
+    adopted = Node(value, node.mark, node.key_mark, poisoned=node.poisoned, from_env=node.from_env)
+    defined = definition_of(node)
+    if defined is not node and defined.value is value:
+        adopted.via = defined
+    return adopted
 
 
 def _merge_layers(layers: list[Node], merger: Merger) -> Node:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.config.node import Key, Mark
 
-__all__ = ["ResolvedConfig", "definition_of"]
+__all__ = ["ResolvedConfig", "definition_of", "walk"]
 
 
 def definition_of(node: Node) -> Node:
@@ -125,13 +125,13 @@ class ResolvedConfig:
 
     def _path_of(self, wanted: Node) -> Path | None:
         """Return the path of a node that is not reached through a reference."""
-        walk = _walk(self.root, ())
-        return next((path for path, node in walk if node is wanted), None)
+        nodes = walk(self.root, ())
+        return next((path for path, node in nodes if node is wanted), None)
 
     def _users(self, defined: Node, rest: Path) -> tuple[str, ...]:
         users = [
             (path, node)
-            for path, node in _walk(self.root, ())
+            for path, node in walk(self.root, ())
             if node is not defined and definition_of(node) is defined
         ]
         if not users:
@@ -142,12 +142,12 @@ class ResolvedConfig:
         return (f"used by {dotted((*path, *rest))}{place}{more}",)
 
 
-def _walk(node: Node, path: Path) -> Iterator[tuple[Path, Node]]:
+def walk(node: Node, path: Path) -> Iterator[tuple[Path, Node]]:
     """Yield every node once, without going through references."""
     yield path, node
     if definition_of(node) is node:
         for key, child in node.items():
-            yield from _walk(child, (*path, key))
+            yield from walk(child, (*path, key))
 
 
 def _place(node: Node, on: Literal["value", "key"]) -> Mark | None:

@@ -152,6 +152,7 @@ class _SectionCompiler:
             returns=tuple(Ref(output.name) for output in section.outputs),
             modules=tuple(ModuleIR(name, body) for name, body in bodies.items() if body),
             steps=tuple(steps),
+            open_inputs=not section.complete,
             path=dotted(path),
             location=node.mark.to_location() if node.mark else None,
             warnings=tuple(self.report.warnings[warned:]),

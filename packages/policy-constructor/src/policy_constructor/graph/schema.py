@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SectionDecl", "read_graph", "read_sequential", "section_kind"]
 
+_FRONT_ENDS = ("sequential", "graph", "_type_")
 _GRAPH_KEYS = ("inputs", "modules", "nodes", "order", "steps", "outputs", "return")
 _SEQUENTIAL_KEYS = ("inputs", "layers", "return")
 _Kind: TypeAlias = Literal["single", "tuple", "dict"]
@@ -75,10 +76,11 @@ def section_kind(
         expected = "one of sequential, graph and _type_"
         found = [*front_ends, *(["_type_"] if is_spec else [])]
         message = f"a model section has {' and '.join(found) or 'nothing to build'}"
-        near = {key for name in mapping for key in nearest(str(name), ("sequential", "graph"))}
-        report.error(
-            path, message, code="model-section", expected=expected, suggestions=tuple(sorted(near))
-        )
+        misspelt = None if found else _misspelt_front_end(mapping)
+        if misspelt is not None:
+            report.expect_keys([misspelt], path, _FRONT_ENDS, "a model section")
+        else:
+            report.error(path, message, code="model-section", expected=expected)
         return None
     if is_spec:
         return "spec"
@@ -86,6 +88,11 @@ def section_kind(
     others = [key for key in mapping if key not in skip]
     report.expect_keys(others, path, known, "a model section")
     return front_ends[0]
+
+
+def _misspelt_front_end(mapping: dict[str, Node]) -> str | None:
+    """Return the key that probably means what a section is built from."""
+    return next((name for name in map(str, mapping) if nearest(name, _FRONT_ENDS)), None)
 
 
 def read_sequential(node: Node, path: Path, report: Reporter) -> SectionDecl | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, get_origin
 
-from policy_constructor.config.node import to_plain
+from policy_constructor.config.node import Node, free_names, to_plain
 from policy_constructor.signatures.params_model import model_problems
 from policy_constructor.signatures.value_words import type_text
 from policy_constructor.signatures.values import find_mismatch, is_partly_known, is_spec
@@ -13,10 +13,10 @@ from policy_constructor.spelling import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from policy_constructor.config.node import Node, Path
+    from policy_constructor.config.node import Path
     from policy_constructor.signatures.parameters import Parameter, Signature
 
-__all__ = ["NestedSpec", "Report", "check_arguments", "nested_specs"]
+__all__ = ["NestedSpec", "Report", "check_arguments", "misspelt_type", "nested_specs"]
 
 _SPEC_KEYS = frozenset({"_type_", "_target_", "_args_", "_kwargs_"})
 
@@ -100,6 +100,14 @@ def nested_specs(node: Node, path: Path, annotation: Any = Any) -> list[NestedSp
     ]
 
 
+def misspelt_type(node: Node) -> str | None:
+    """Return the key of a mapping that is probably meant to be `_type_`."""
+    if not node.is_mapping or is_spec(node):
+        return None
+    near = [str(key) for key in node.value if nearest(str(key), ["_type_"])]
+    return near[0] if near else None
+
+
 class _Check:
     """The check of one spec."""
 
@@ -181,10 +189,11 @@ class _Check:
                 continue
             self._check_value(self.parameters[name], given)
         missing = self._missing(taken, named)
-        free = self.parameters.keys() - named.keys() - taken.keys() - self.supplied
+        free = self.parameters.keys() - taken.keys() - self.supplied
+        holder = Node({name: given.node for name, given in named.items()})
         for name, given in named.items():
             if name not in taken:
-                self._check_named(name, given, missing, free)
+                self._check_named(name, given, missing, free_names(holder, name, free))
         for parameter in missing:
             self._report_missing(parameter, path)
         if signature.model is not None and self.is_clean and self.is_complete:
@@ -218,7 +227,7 @@ class _Check:
         return [p for p in self.parameters.values() if p.required and p.name not in given]
 
     def _check_named(
-        self, name: str, given: _Given, missing: list[Parameter], free: set[str]
+        self, name: str, given: _Given, missing: list[Parameter], free: list[str]
     ) -> None:
         """Check one argument given by name; a misspelled required one is not missing as well."""
         parameter = self.parameters.get(name)
@@ -235,7 +244,7 @@ class _Check:
             self._check_value(parameter, given)
 
     def _report_unknown(
-        self, name: str, given: _Given, missing: list[Parameter], free: set[str]
+        self, name: str, given: _Given, missing: list[Parameter], free: list[str]
     ) -> None:
         signature = self.signature
         if signature is None or signature.accepts_any_keyword:
@@ -270,6 +279,16 @@ class _Check:
             return
         found = find_mismatch(parameter.annotation, given.node, given.path, self.unchecked)
         if found is None:
+            return
+        misspelt = misspelt_type(found.node)
+        if misspelt is not None:
+            self.report(
+                (*found.path, misspelt),
+                f"unknown key {misspelt!r}",
+                on="key",
+                code="unknown-key",
+                suggestions=("_type_",),
+            )
             return
         suggestions: tuple[str, ...] = ()
         if isinstance(found.node.value, str):

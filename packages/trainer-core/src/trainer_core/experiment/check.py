@@ -11,6 +11,7 @@ from policy_constructor.signatures.signature import check_arguments, read_signat
 from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS, an, noun
 from trainer_core.experiment.component_keys import check_component_keys, unused_optimizers
+from trainer_core.experiment.plugin_choices import find_idle_choices
 from trainer_core.experiment.schema import (
     NO_INITIALIZER,
     DataSection,
@@ -87,6 +88,7 @@ class ComponentCheck:
             self._check_initializer((*path, "init"))
         self.problems += check_component_keys(self.resolved, paths)
         self.unchecked += unused_optimizers(self.resolved, paths)
+        self.unchecked += find_idle_choices(self.resolved, self.plugins)
 
     def _positions(self) -> Iterator[tuple[Path, Node, Sequence[str], frozenset[str]]]:
         for section, kinds in POSITIONS.items():

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policy_constructor.config.node import dotted
 from policy_constructor.spelling import nearest
 from trainer_core.experiment.check import component_paths
+from trainer_core.experiment.schema import ExperimentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from policy_constructor.config import ResolvedConfig
-    from policy_constructor.config.node import Node, Path
+    from policy_constructor.config.node import Key, Node, Path
     from policy_constructor.errors import Problem
     from trainer_core.experiment.model_plans import ModelPlan
 
 __all__ = ["check_together"]
 
+_LENGTHS = frozenset({"max_steps", "max_epochs"})
+
 
 def check_together(
-    resolved: ResolvedConfig, full_ids: dict[Path, str], models: dict[str, ModelPlan]
+    resolved: ResolvedConfig,
+    full_ids: dict[Path, str],
+    models: dict[str, ModelPlan],
+    respelt: AbstractSet[Path] = frozenset(),
 ) -> list[Problem]:
     """Return the problems between sections.
 
@@ -27,19 +35,21 @@ def check_together(
         resolved: The resolved file.
         full_ids: Full id of each component by its path.
         models: The compiled models.
+        respelt: Keys that are missing because they are misspelt, which was reported.
     """
-    problems = [*_length_of_training(resolved), *_optimizers(resolved)]
+    problems = [*_length_of_training(resolved, respelt), *_optimizers(resolved)]
     trainer = full_ids.get(("trainer",))
     if trainer is not None and trainer.endswith("trainer.default"):
         problems += _needs_of_default_trainer(resolved)
     if full_ids.get(("io",), "").endswith("io.mapping") and len(models) == 1:
         problems += _model_inputs(resolved, next(iter(models.values())))
-    problems += _monitored_metric(resolved, full_ids)
+    if ("scheduler", "monitor") not in respelt:
+        problems += _monitored_metric(resolved, full_ids)
     problems += _plain_optimizer_arguments(resolved)
     return problems
 
 
-def _length_of_training(resolved: ResolvedConfig) -> Iterator[Problem]:
+def _length_of_training(resolved: ResolvedConfig, respelt: AbstractSet[Path]) -> Iterator[Problem]:
     trainer = resolved.node("trainer")
     if trainer is None or trainer.poisoned or not trainer.is_mapping:
         return
@@ -51,41 +61,48 @@ def _length_of_training(resolved: ResolvedConfig) -> Iterator[Problem]:
         yield resolved.problem(
             ("trainer", "max_epochs"), message, on="key", code="conflicting-keys"
         )
-    elif not has_steps and not has_epochs:
-        near = [key for key in trainer.value if nearest(key, ["max_steps", "max_epochs"], 1)]
-        if not [key for key in near if key not in {"max_steps", "max_epochs"}]:
-            message = "trainer needs 'max_steps' or 'max_epochs'"
-            yield resolved.problem(("trainer",), message, code="missing-key")
+    elif not (has_steps or has_epochs or {place[-1] for place in respelt} & _LENGTHS):
+        message = "trainer needs 'max_steps' or 'max_epochs'"
+        yield resolved.problem(("trainer",), message, code="missing-key")
 
 
 def _optimizers(resolved: ResolvedConfig) -> Iterator[Problem]:
     """Every trained component has an optimizer: its own, or the file's."""
-    shared = resolved.node("optimizer")
-    if shared is not None and (shared.poisoned or shared.value is not None):
+    if _is_given(resolved, "optimizer") or _is_misspelt(resolved.root, "optimizer"):
         return
-    for path in component_paths(resolved):
-        own = resolved.node(*path, "optimizer")
-        freeze = resolved.node(*path, "freeze")
-        is_frozen = freeze is not None and (freeze.poisoned or freeze.value is True)
-        if not is_frozen and (own is None or (own.value is None and not own.poisoned)):
-            where = "'optimizer'" if len(path) == 1 else "'optimizer', its own or the file's"
-            name = ".".join(map(str, path))
-            message = f"{name} is trained and needs {where}"
-            if not _is_misspelt(resolved.root, "optimizer"):
-                yield resolved.problem(path, message, code="missing-key")
+    trained = [path for path in component_paths(resolved) if not _is_frozen(resolved, path)]
+    without = [path for path in trained if not _is_given(resolved, *path, "optimizer")]
+    if without and without == trained:
+        names = ", ".join(map(dotted, without))
+        message = f"the file needs 'optimizer': nothing trains {names}"
+        yield resolved.problem((), message, code="missing-key")
+        return
+    for path in without:
+        message = f"{dotted(path)} is trained and needs 'optimizer', its own or the file's"
+        yield resolved.problem(path, message, code="missing-key")
 
 
-def _is_misspelt(section: Node, key: str) -> bool:
-    return any(name != key and nearest(str(name), [key], 1) for name, _ in section.items())
+def _is_given(resolved: ResolvedConfig, *path: Key) -> bool:
+    node = resolved.node(*path)
+    return node is not None and (node.poisoned or node.value is not None)
+
+
+def _is_frozen(resolved: ResolvedConfig, path: Path) -> bool:
+    freeze = resolved.node(*path, "freeze")
+    return freeze is not None and (freeze.poisoned or freeze.value is True)
+
+
+def _is_misspelt(root: Node, key: str) -> bool:
+    """Whether a top-level key that does not exist is spelt like one that is missing."""
+    unknown = [name for name, _ in root.items() if name not in ExperimentConfig.model_fields]
+    return any(key in nearest(str(name), [key], 1) for name in unknown)
 
 
 def _needs_of_default_trainer(resolved: ResolvedConfig) -> Iterator[Problem]:
     for section in ("io", "loss"):
-        node = resolved.node(section)
-        is_given = node is not None and (node.poisoned or node.value is not None)
-        if not is_given and not _is_misspelt(resolved.root, section):
-            message = f"trainer.default needs {section!r}"
-            yield resolved.problem(("trainer",), message, code="missing-key")
+        if not _is_given(resolved, section) and not _is_misspelt(resolved.root, section):
+            message = f"the file needs {section!r}, which trainer.default takes"
+            yield resolved.problem((), message, code="missing-key")
     models = resolved.node("models")
     if models is not None and models.is_mapping and len(models.value) > 1:
         message = f"trainer.default trains one model, not {', '.join(models.value)}"
@@ -124,10 +141,8 @@ def _monitored_metric(resolved: ResolvedConfig, full_ids: dict[Path, str]) -> It
         return
     monitor = resolved.node("scheduler", "monitor")
     if monitor is None or (monitor.value is None and not monitor.poisoned):
-        scheduler = resolved.node("scheduler")
-        if scheduler is not None and not _is_misspelt(scheduler, "monitor"):
-            message = "'interval: metric' needs 'monitor', the name of a metric"
-            yield resolved.problem(("scheduler", "interval"), message, code="missing-key")
+        message = "'interval: metric' needs 'monitor', the name of a metric"
+        yield resolved.problem(("scheduler", "interval"), message, code="missing-key")
     elif not _is_measured(resolved, str(monitor.value)):
         yield resolved.problem(
             ("scheduler", "monitor"),

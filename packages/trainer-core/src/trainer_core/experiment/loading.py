@@ -143,7 +143,7 @@ def _check(experiment: LoadedExperiment) -> None:
     experiment.warnings = [*components.unchecked, *_model_warnings(experiment.models)]
     experiment.component_count = components.count
     found = [*removed.values(), *components.problems, *mistakes, *of_models]
-    found += check_together(resolved, components.full_ids, experiment.models)
+    found += check_together(resolved, components.full_ids, experiment.models, components.respelt)
     if resolved.incomplete:  # what seems to be missing may be in the file that could not be read
         found = [problem for problem in found if not problem.code.startswith("missing-")]
     experiment.problems = found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import Mark, Node, Source, to_plain
 from policy_constructor.errors import ConfigError, Problem
+from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
     import pluggy
@@ -19,12 +20,20 @@ def apply_config_hooks(root: Node, manager: pluggy.PluginManager) -> Node:
 
     Raises:
         ConfigError: A plugin returned something that is not a mapping.
+        TrainerError: A plugin failed; its error is the cause.
     """
     implementations = manager.hook.trainer_config_resolved.get_hookimpls()
     for implementation in reversed(implementations):
         plain = to_plain(root)
         arguments = {"config": plain} if "config" in implementation.argnames else {}
-        changed = implementation.function(**arguments)
+        try:
+            changed = implementation.function(**arguments)
+        except Exception as error:
+            message = (
+                f"trainer_config_resolved of {implementation.plugin_name} failed: "
+                f"{type(error).__name__}: {error}"
+            )
+            raise TrainerError(message) from error
         if changed is None:
             continue
         if not isinstance(changed, dict):

@@ -39,8 +39,9 @@ Spec: TypeAlias = dict[str, Any]
 """A component: `_type_` with its full id (`loss.torch`), and its parameters."""
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")]
-Name = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Positive = Annotated[int, Field(ge=1)]
+Threads = Annotated[int, Field(ge=1, le=1024)]  # far more of them crash OpenMP
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -82,7 +83,7 @@ class RunSection(_Section):
     )
     deterministic: bool = Field(False, description="Use only deterministic kernels; slower.")
     resume: str | Count = Field("auto", description="auto, none, a step, or a checkpoint's path.")
-    threads: Positive | None = Field(None, description="CPU threads of torch; null: its default.")
+    threads: Threads | None = Field(None, description="CPU threads of torch; null: its default.")
 
 
 class TrainerSection(_MixedSection):

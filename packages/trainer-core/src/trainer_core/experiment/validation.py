@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from policy_constructor.config.node import to_plain
+from policy_constructor.config.node import free_names, to_plain
 from policy_constructor.spelling import nearest
 from trainer_core.experiment.schema import COMPONENT_BODIES, ComponentSection, ExperimentConfig
-from trainer_core.experiment.wording import wrong_value
+from trainer_core.experiment.wording import near_choices, wrong_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -140,10 +140,18 @@ def _problems(
     for path, found in by_place.items():
         if found[0]["type"] == "extra_forbidden":
             near = _near_keys(resolved, path)
-            explained |= {(*path[:-1], name) for name in near[:1]} & missing
+            explained |= {(*path[:-1], name) for name in near[:1]}
+            explained |= {("models",)} if near[:1] == ("model",) else set()
             problems.append(_unknown_key(resolved, path, near))
         elif path not in missing:
-            problems.append(resolved.problem(path, wrong_value(found), code="wrong-type"))
+            problems.append(
+                resolved.problem(
+                    path,
+                    wrong_value(found),
+                    code="wrong-type",
+                    suggestions=near_choices(found),
+                )
+            )
     left = [path for path in by_place if path in missing and path not in explained]
     return problems + [_missing_key(resolved, path) for path in left]
 
@@ -192,10 +200,8 @@ def _missing_key(resolved: ResolvedConfig, path: Path) -> Problem:
 
 
 def _near_keys(resolved: ResolvedConfig, path: Path) -> tuple[str, ...]:
-    taken = resolved.node(*path[:-1])
-    present = set(taken.value) if taken is not None and taken.is_mapping else set()
     names = [*_fields(path[:-1]), *(LANGUAGE_KEYS if len(path) == 1 else ())]
-    return nearest(str(path[-1]), [name for name in names if name not in present])
+    return nearest(str(path[-1]), free_names(resolved.node(*path[:-1]), str(path[-1]), names))
 
 
 def _fields(section: Path) -> dict[str, Any]:

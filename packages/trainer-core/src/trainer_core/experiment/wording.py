@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["expectation", "shown", "wrong_value"]
+__all__ = ["expectation", "near_choices", "shown", "wrong_value"]
 
 _TYPES = {
     "bool_type": "true or false",
@@ -30,7 +33,9 @@ _TYPES = {
 }
 _PATTERNS = {
     "^(auto|cpu|mps|cuda(:[0-9]+)?)$": "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'",
+    r"^[^\x00-\x1f\x7f]*$": "a text without control characters",
 }
+_QUOTED = re.compile(r"'([^']+)'")
 
 
 def expectation(error: ErrorDetails) -> str:
@@ -39,6 +44,8 @@ def expectation(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     if kind == "greater_than_equal":
         return f"at least {context['ge']}"
+    if kind == "less_than_equal":
+        return f"at most {context['le']}"
     if kind == "greater_than":
         return f"more than {context['gt']:g}"
     if kind == "literal_error":
@@ -52,6 +59,16 @@ def wrong_value(errors: Sequence[ErrorDetails]) -> str:
     """Return the message for a value, given the errors of all branches of its type."""
     expected = list(dict.fromkeys(expectation(error) for error in errors))
     return f"expected {' or '.join(expected)}, found {shown(errors[0]['input'])}"
+
+
+def near_choices(errors: Sequence[ErrorDetails]) -> tuple[str, ...]:
+    """Return the choices that a text is spelt like, where a few are allowed."""
+    value = errors[0]["input"]
+    if not isinstance(value, str):
+        return ()
+    chosen = [e for e in errors if e["type"] in {"literal_error", "string_pattern_mismatch"}]
+    choices = [name for error in chosen for name in _QUOTED.findall(expectation(error))]
+    return nearest(value, choices)
 
 
 def shown(value: Any) -> str:

@@ -1,0 +1,155 @@
+"""Model files that an experiment names: opened, checked by themselves and with its parameters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from policy_constructor.config import resolve_config
+from policy_constructor.config.node import Node, dotted, to_plain
+from policy_constructor.config.resolved import walk
+from policy_constructor.graph.compiler import compile_graph
+from policy_constructor.spelling import nearest
+
+if TYPE_CHECKING:
+    from policy_constructor.config import ResolvedConfig
+    from policy_constructor.config.node import Path
+    from policy_constructor.errors import Problem
+    from policy_constructor.graph.ir import GraphIR
+    from trainer_core.discovery.plugins import Plugins
+
+__all__ = ["ModelFile", "compiled", "in_experiment", "open_model_file"]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file as an experiment uses it.
+
+    Attributes:
+        alone: The file by itself; it must be right whatever an experiment changes.
+        changed: The file with the experiment's `params`; None where it sets none.
+    """
+
+    alone: ResolvedConfig
+    changed: ResolvedConfig | None
+
+    @property
+    def file(self) -> ResolvedConfig:
+        """The file to build from; the one by itself if that has mistakes."""
+        return self.alone if self.changed is None or self.alone.problems else self.changed
+
+
+def open_model_file(
+    resolved: ResolvedConfig, path: Path, plugins: Plugins
+) -> tuple[ModelFile | None, list[Problem]]:
+    """Return the file that a component's `config` names, or why there is none.
+
+    Args:
+        resolved: The experiment.
+        path: Path of the component in it.
+        plugins: Where recipes are found.
+    """
+    config = resolved.node(*path, "config")
+    if config is None or config.poisoned:
+        return None, []
+    place = (*path, "config")
+    if not isinstance(config.value, str):
+        message = f"expected the name of a model file, found {json.dumps(to_plain(config))}"
+        return None, [resolved.problem(place, message, code="wrong-type")]
+    file = _beside(config)
+    if not file.is_file() and plugins.find_recipe(config.value) is None:
+        near = nearest(file.name, _neighbours(file))
+        names = tuple(str(FilePath(config.value).parent / name) for name in near)
+        message = f"there is no model file {str(file)!r}"
+        return None, [resolved.problem(place, message, code="missing-file", suggestions=names)]
+
+    def read(layer: Node | None) -> ResolvedConfig:
+        return resolve_config(
+            file if file.is_file() else str(config.value),
+            find_recipe=plugins.find_recipe,
+            included_from=config.mark,
+            strict=False,
+            extra_layer=None if layer is None else Node({"params": layer}),
+        )
+
+    params = resolved.node(*path, "params")
+    alone = read(None)
+    if params is None or not params.is_mapping:
+        return ModelFile(alone, None), []
+    left_open = [name for name, node in _params(alone).items() if node.value is None]
+    required = {name: params.value[name] for name in left_open if name in params.value}
+    if required:
+        alone = read(Node(required, params.mark, params.key_mark))
+    if alone.problems:
+        return ModelFile(alone, None), []
+    return ModelFile(alone, read(params)), _unknown_params(resolved, path, alone, params)
+
+
+def compiled(opened: ModelFile, plugins: Plugins, *, with_params: bool = False) -> GraphIR | None:
+    """Compile a model file; its problems are appended to it."""
+    file = opened.changed if with_params and opened.changed is not None else opened.alone
+    return compile_graph(
+        file,
+        blocks=plugins.registries["block"],
+        ops=plugins.registries["op"],
+        strict=False,
+        whole_file=True,
+    )
+
+
+def in_experiment(file: ResolvedConfig, resolved: ResolvedConfig) -> list[Problem]:
+    """Return a model file's problems; what the experiment wrote has its path there."""
+    ours = {source.name for source in resolved.sources}
+    places = {}
+    if any(problem.location and problem.location.file in ours for problem in file.problems):
+        for path, node in walk(resolved.root, ()):
+            mark = node.mark
+            if mark is not None:
+                places[mark.source.name, mark.line, mark.column] = path
+    found = []
+    for problem in file.problems:
+        where = problem.location
+        written = places.get((where.file, where.line, where.column)) if where else None
+        found.append(problem if written is None else replace(problem, path=dotted(written)))
+    return found
+
+
+def _params(file: ResolvedConfig) -> dict[str, Node]:
+    params = file.node("params")
+    return {str(key): node for key, node in params.items()} if params is not None else {}
+
+
+def _unknown_params(
+    resolved: ResolvedConfig, path: Path, file: ResolvedConfig, params: Node
+) -> list[Problem]:
+    """Refuse parameters that the model file does not have."""
+    own = list(_params(file))
+    return [
+        resolved.problem(
+            (*path, "params", name),
+            f"the model file has no parameter {name!r}",
+            on="key",
+            code="unknown-key",
+            suggestions=nearest(str(name), own),
+        )
+        for name, _ in params.items()
+        if name not in own
+    ]
+
+
+def _beside(config: Node) -> FilePath:
+    """Return a model file's path: relative to the file that names it."""
+    name = str(config.value)
+    source = config.mark.source if config.mark is not None else None
+    if source is None or source.directory is None or source.name.startswith("<"):
+        return FilePath(name)
+    return FilePath(source.name).parent / name
+
+
+def _neighbours(file: FilePath) -> list[str]:
+    try:
+        return [entry.name for entry in file.parent.iterdir()]
+    except OSError:
+        return []
