@@ -50,6 +50,8 @@ def test_parameter_is_reported_where_the_experiment_defines_it(with_model_file: 
 def test_misspelt_parameter_of_the_model_file_is_found_there(with_model_file: Path) -> None:
     Path("model.yaml").write_text(MODEL.replace("width: 8", "widht: 8"))
     assert found(with_model_file) == [
-        "model.yaml:2:76 model.out_features: "
-        "${params.width} names nothing: 'params' has no key 'width'"
+        (
+            "model.yaml:2:76 model.out_features: "
+            "${params.width} names nothing: 'params' has no key 'width'"
+        )
     ]
