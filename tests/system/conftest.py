@@ -41,17 +41,39 @@ class CleanEnvironment:
             check=False,
         )
 
+    def install(self, *wheels: Path) -> None:
+        """Install wheels, and nothing that they require."""
+        self._pip("install", "--no-index", "--no-deps", *map(str, wheels))
+
+    def uninstall(self, name: str) -> None:
+        """Remove a wheel."""
+        self._pip("uninstall", "--yes", name)
+
+    def _pip(self, *arguments: str) -> None:
+        python = str(self.folder / "bin" / "python")
+        command = [sys.executable, "-m", "pip", "--python", python, *arguments]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+
+    def build_and_install(self, project: Path) -> Path:
+        """Build a project's wheel and install it, as its author would."""
+        wheel = build_wheel(project, project / "dist")
+        self.install(wheel)
+        return wheel
+
+
+def build_wheel(project: Path, out: Path) -> Path:
+    """Build the wheel of a project, as its author would."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True, timeout=120)
+    (wheel,) = out.glob(f"{project.name.replace('-', '_')}-*.whl")
+    return wheel
+
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Build the five wheels from the sources."""
     out = tmp_path_factory.mktemp("wheels")
-    for name in OURS:
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-        subprocess.run(
-            command, cwd=ROOT / "packages" / name, check=True, capture_output=True, timeout=120
-        )
-    return {name: next(out.glob(f"{name.replace('-', '_')}-*.whl")) for name in OURS}
+    return {name: build_wheel(ROOT / "packages" / name, out) for name in OURS}
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +94,20 @@ def constructor_alone(
     return make_environment(folder, [wheels["policy-constructor"]])
 
 
+@pytest.fixture(scope="session")
+def workshop(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
+    """Install trainer-core alone, for plugins that a test builds, installs and removes again."""
+    chosen = [wheels[n] for n in ("policy-constructor", "trainer-core")]
+    return make_environment(tmp_path_factory.mktemp("workshop") / "venv", chosen)
+
+
 def make_environment(folder: Path, wheels: Sequence[Path]) -> CleanEnvironment:
     """Create a virtual environment with these wheels and borrowed dependencies."""
     venv.create(folder, with_pip=False)
     _borrow_dependencies(folder)
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
-    command = [*pip, "--no-index", "--no-deps", *map(str, wheels)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-    return CleanEnvironment(folder)
+    environment = CleanEnvironment(folder)
+    environment.install(*wheels)
+    return environment
 
 
 def _borrow_dependencies(folder: Path) -> None:
