@@ -54,8 +54,8 @@ def test_no_command_prints_help_and_fails(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (["chekc"], "error: unknown command 'chekc'; did you mean 'trainer check'? " + SEE),
-        (["plugins"], "error: 'trainer plugins' needs one of: list, info, check"),
-        (["plugins", "lst"], "error: 'trainer plugins' needs one of: list, info, check"),
+        (["plugins"], "error: 'trainer plugins' needs one of: list, info, check, new"),
+        (["plugins", "lst"], "error: 'trainer plugins' needs one of: list, info, check, new"),
         (["xyzzy"], "error: unknown command 'xyzzy'. " + SEE),
         (
             ["check"],

@@ -53,6 +53,9 @@ COMMANDS = {
     ("plugins", "check"): Command(
         "plugins check [WHEEL]", "trainer_core.cli.plugins_check", "import it all and report"
     ),
+    ("plugins", "new"): Command(
+        "plugins new NAME --kind KIND", "trainer_core.cli.plugins_new", "write a plugin's package"
+    ),
 }
 
 
