@@ -16,6 +16,7 @@ from policy_constructor.config import Node, to_yaml
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.graph.ir import SpecIR
 from trainer_core.checkpoint.layout import list_steps
+from trainer_core.discovery.fingerprint import record_wheels
 from trainer_core.storage import make_folder, storage_errors, to_json_text, write_atomically
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class RunFolder:
             StorageError: It cannot be written.
         """
         make_folder(self.path)
+        with storage_errors(self.path):
+            (self.path / "traceback.log").unlink(missing_ok=True)
         if kept_step is None:
             self._set_aside([self.path / name for name in _OWN])
         else:
@@ -170,8 +173,14 @@ def describe_plugins(loaded: LoadedExperiment) -> dict[str, Any]:
         for r in sorted(refs)
     ]
     dists = {row["dist"]: row["version"] for row in rows}
-    hooks = sorted(f"{ref.dist}::{ref.key}" for ref in loaded.plugins.usable(loaded.plugins.hooks))
-    return {"schema": 1, "distributions": dists, "plugins": rows, "hooks": hooks}
+    hooks = loaded.plugins.usable(loaded.plugins.hooks)
+    return {
+        "schema": 1,
+        "distributions": dists,
+        "plugins": rows,
+        "hooks": sorted(f"{ref.dist}::{ref.key}" for ref in hooks),
+        **record_wheels(loaded.plugins, [*dists, *(ref.dist for ref in hooks)]),
+    }
 
 
 def describe_environment() -> dict[str, Any]:

@@ -20,7 +20,9 @@ from trainer_core.checkpoint.writer import (
     commit_checkpoint,
     sweep,
 )
+from trainer_core.engine.provenance import warn_of_other_wheels
 from trainer_core.errors import StorageError, TrainerError
+from trainer_core.storage import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +72,7 @@ class Saver:
         )
         counters = restore_counters(self.state, checkpoint)
         self.saved_step = self.folder.own_step(checkpoint)
+        warn_of_other_wheels(checkpoint.path, self.folder.texts.get("plugins.json"))
         return counters
 
     def clean(self) -> None:
@@ -112,9 +115,10 @@ class Saver:
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
         try:
             payload: dict[str, Any] = {}
-            state.experiment.hooks.call(
-                "trainer_checkpoint_save", state=state, payload=payload, path=temporary
-            )
+            with storage_errors(temporary):
+                state.experiment.hooks.call(
+                    "trainer_checkpoint_save", state=state, payload=payload, path=temporary
+                )
             snapshot = take_snapshot(state, payload, self.folder.texts, self.loop_state())
         except BaseException:
             abandon_checkpoint(temporary)
