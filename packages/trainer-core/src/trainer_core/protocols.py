@@ -233,7 +233,9 @@ class Initializer(Protocol):
 class Runner(Protocol):
     """Starts the processes of a run and calls the one engine loop in each.
 
-    Constructed with the keys of the `runner:` section.
+    Constructed with the keys of the `runner:` section. A runner that can train several experiments
+    side by side may also have `sweep(experiments)`, which returns a `RunResult` for each of them in
+    their order; `trainer run --sweep` then hands it the grid.
     """
 
     def run(self, experiment: Any) -> Any:

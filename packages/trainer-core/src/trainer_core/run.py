@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
 
-__all__ = ["EXIT_CODES", "run"]
+__all__ = ["EXIT_CODES", "build_runner", "run"]
 
 EXIT_CODES = {
     "completed": 0,
@@ -50,7 +50,7 @@ def run(
     experiment = load_experiment(config, changes, runner=runner, hooks=True)
     experiment.dry_run = dry_run
     try:
-        result: RunResult = _build_runner(experiment).run(experiment)
+        result: RunResult = build_runner(experiment).run(experiment)
     except Exception as error:
         vars(error)["run_folder"] = experiment.config.run.out_dir  # where its traceback belongs
         raise
@@ -64,7 +64,8 @@ def _resume_override(resume: str | int | None) -> list[str]:
     return [f"run.resume={text if text.isdecimal() else json.dumps(text)}"]
 
 
-def _build_runner(experiment: LoadedExperiment) -> Any:
+def build_runner(experiment: LoadedExperiment) -> Any:
+    """Return the runner that the file names, or that a hook plugin chooses instead."""
     from trainer_core.instantiate import instantiate
 
     spec = experiment.config.runner

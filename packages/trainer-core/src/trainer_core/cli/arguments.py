@@ -33,6 +33,8 @@ def config_parser(command: str, description: str) -> argparse.ArgumentParser:
 def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse options, overrides and CONFIG in any order; sets `config` and `overrides`."""
     options = parser.parse_intermixed_args(argv)
+    swept = getattr(options, "sweep", None) or []
+    options.words += [word for word in swept if "=" not in word]  # CONFIG may stand behind it
     overrides = [word for word in options.words if _is_override(word)]
     others = [word for word in options.words if not _is_override(word)]
     if not others:
@@ -40,6 +42,8 @@ def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argpa
     if len(others) > 1:
         parser.error(f"{others[1]!r} is no override; write key=value")
     options.config = others[0]
+    if swept:
+        options.sweep = [word for word in swept if word not in options.words]
     options.overrides = overrides
     return options
 

@@ -23,7 +23,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and stop before the first step"
     )
+    parser.add_argument(
+        "--sweep",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUES",
+        help="run a grid: lr=1e-3,1e-4 seed=range(3); also linspace(a,b,n), logspace(a,b,n)",
+    )
+    parser.add_argument("--json", action="store_true", help="with --sweep: print sweep.json")
     options = parse_config_line(parser, argv)
+    if options.sweep:
+        from trainer_core.cli.sweep import run_sweep
+
+        return run_sweep(options)
+    if options.json:
+        parser.error("--json goes with --sweep; the result of one run is its summary.json")
     result = run(
         options.config,
         options.overrides,

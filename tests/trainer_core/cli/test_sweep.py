@@ -1,0 +1,215 @@
+"""`trainer run --sweep` around a runner that trains nothing: its processes load no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trainer_core.cli import main
+from trainer_core.cli.sweep_table import to_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Capture = pytest.CaptureFixture[str]
+RUNNER = """\
+import json, time
+from pathlib import Path
+from trainer_core.errors import Interrupted, StorageError
+from trainer_core.results import RunResult
+
+
+class Runner:
+    def __init__(self, fails_at: int = -1, stops_at: int = -1, waits_s: float = 0.0) -> None:
+        self.fails_at, self.stops_at, self.waits_s = fails_at, stops_at, waits_s
+
+    def run(self, experiment):
+        run = experiment.config.run
+        out_dir = Path(run.out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        with (out_dir / "started").open("a") as file:
+            file.write("x")
+        if run.seed == self.fails_at:
+            raise StorageError("the disk is full")
+        if run.seed == self.stops_at:
+            raise Interrupted("stopped at step 3")
+        time.sleep(self.waits_s)
+        metrics = {"loss": 1.0 / (1 + run.seed), "step_s": 0.5}
+        result = RunResult("completed", 7, metrics, {"success_rate": 0.5}, out_dir, 2.0)
+        summary = {"status": "completed", "step": 7, "wall_s": 2.0, "metrics": metrics}
+        summary["evaluation"] = result.evaluation
+        (out_dir / "summary.json").write_text(json.dumps(summary))
+        return result
+
+
+class GridRunner(Runner):
+    def sweep(self, experiments):
+        return [self.run(experiment) for experiment in experiments]
+"""
+
+
+@pytest.fixture
+def sweep(
+    fake_wheel: Callable[..., Path], experiment_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """Return a function that sweeps `run.seed` over two values."""
+    names = {"fake": "acme_grid:Runner", "grid": "acme_grid:GridRunner"}
+    site = fake_wheel("acme-grid", {"trainer_core.runners": names}, {"acme_grid.py": RUNNER})
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+    def start(*words: str, kind: str = "fake", grid: str = "seed=range(2)") -> int:
+        fixed = [f"runner={{_type_: {kind}}}", "run.out_dir=out"]
+        return main(["run", str(experiment_file), *fixed, *words, "--sweep", grid])
+
+    return start
+
+
+def statuses() -> list[str]:
+    document = json.loads(Path("out/sweep/sweep.json").read_text())
+    return [trial["status"] for trial in document["trials"]]
+
+
+def starts() -> list[int]:
+    files = (Path(f"out/sweep/{seed}-seed={seed}/started") for seed in range(2))
+    return [len(file.read_text()) if file.exists() else 0 for file in files]
+
+
+def test_every_trial_runs_and_is_in_the_table(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep() == 0
+    table = capfd.readouterr().out.splitlines()[-4:]
+    assert table == [
+        "trial  status     seed  steps  success_rate  loss  step_s  s",
+        "0      completed  0     7      0.5           1     0.5     2",
+        "1      completed  1     7      0.5           0.5   0.5     2",
+        "see out/sweep/sweep.json",
+    ]
+
+
+def test_finished_trials_are_not_run_again(sweep: Callable[..., int]) -> None:
+    assert sweep(grid="seed=0") == 0
+    assert sweep() == 0
+    assert starts() == [1, 1]
+    assert sweep("--resume", "none", grid="seed=0") == 0
+    assert starts() == [2, 1]
+
+
+def test_failed_trial_does_not_stop_the_others(sweep: Callable[..., int]) -> None:
+    assert sweep("runner.fails_at=0") == 1
+    assert statuses() == ["failed", "completed"]
+
+
+def test_interrupted_trial_ends_the_sweep(sweep: Callable[..., int]) -> None:
+    assert sweep("runner.stops_at=0") == 75
+    assert statuses() == ["interrupted", "pending"]
+    assert starts() == [1, 0]
+
+
+def test_finished_trial_of_another_configuration_is_refused(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(grid="seed=0") == 0
+    assert sweep("params.width=32") == 2
+    assert capfd.readouterr().err == (
+        "error: out/sweep/0-seed=0 holds a finished trial of another configuration; "
+        "set another run.out_dir, remove the folder, or give --resume none\n"
+    )
+    assert starts() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("seed=1,-1", "<cli>:3:10: error: run.seed: expected at least 0, found -1"),
+        ("seed=1,,2", "<sweep>:1:7: error: a value is missing between two commas"),
+    ],
+)
+def test_nothing_starts_when_one_trial_is_wrong(
+    grid: str, message: str, sweep: Callable[..., int], capsys: Capture
+) -> None:
+    assert sweep(grid=grid) == 2
+    assert capsys.readouterr().err.startswith(message)
+    assert not Path("out").exists()
+
+
+def test_dry_run_lists_the_trials_and_starts_none(
+    sweep: Callable[..., int], capsys: Capture
+) -> None:
+    assert sweep("--dry-run", grid="seed=5,6") == 0
+    assert capsys.readouterr().out == (
+        "2 trials are checked; nothing was started\n0-seed=5\n1-seed=6\n"
+    )
+    assert not Path("out").exists()
+
+
+def test_json_is_one_document_on_stdout(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--json") == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document == json.loads(Path("out/sweep/sweep.json").read_text())
+    assert document["trials"][1]["values"] == {"run.seed": "1"}
+    assert document["trials"][1]["metrics"]["loss"] == 0.5
+
+
+def test_runner_that_can_sweep_is_handed_the_grid(
+    sweep: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)  # no process is started
+    assert sweep(kind="grid") == 0
+    assert (statuses(), starts()) == (["completed"] * 2, [1, 1])
+
+
+def test_signal_stops_the_trial_and_the_sweep(sweep: Callable[..., int]) -> None:
+    assert sweep("--dry-run") == 0  # the fixture's wheel and file are in place
+    words = ["runner={_type_: fake, waits_s: 60}", "run.out_dir=out", "--sweep", "seed=range(2)"]
+    command = [sys.executable, "-m", "trainer_core.cli", "run", "exp.yaml", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while starts() == [0, 0] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(30) == 75
+    assert statuses() == ["interrupted", "pending"]
+
+
+def test_config_may_stand_behind_the_sweep(sweep: Callable[..., int], capsys: Capture) -> None:
+    assert sweep("--dry-run") == 0
+    assert main(["run", "--dry-run", "--sweep", "seed=1,2", "exp.yaml"]) == 0
+    assert capsys.readouterr().out.endswith("0-seed=1\n1-seed=2\n")
+
+
+def test_json_without_a_sweep_is_refused(experiment_file: Path, capsys: Capture) -> None:
+    assert main(["run", str(experiment_file), "--json"]) == 2
+    assert "--json goes with --sweep" in capsys.readouterr().err
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    base = {"number": 0, "status": "completed", "step": 3, "wall_s": 61.2, "values": {"a.lr": "1"}}
+    return base | {"metrics": {"loss": 0.25}, "evaluation": {}} | fields
+
+
+def test_table_leaves_out_what_does_not_fit() -> None:
+    assert to_table([record()], width=30) == (
+        "trial  status     lr  steps\n0      completed  1   3\nand 2 more columns in sweep.json"
+    )
+
+
+def test_table_has_a_gap_where_a_trial_has_no_result() -> None:
+    failed = record(status="failed", metrics={}, values={"a.lr": "2"})
+    lines = to_table([record(), failed], width=100).splitlines()
+    assert lines[2] == "0      failed     2   3            61"
+
+
+def test_keys_that_end_alike_keep_their_whole_names() -> None:
+    heading = to_table([record(values={"a.lr": "1", "b.lr": "2"})], width=100).splitlines()[0]
+    assert heading == "trial  status     a.lr  b.lr  steps  loss  s"
