@@ -6,7 +6,8 @@ cyclic, duplicated, out of range, and a wrong name where the value names somethi
 A mistake is *rightly accepted* when the file means something without it:
 
 - a key that `REQUIRED` does not list was dropped (it has a default, or a base file sets it);
-- a name that the user chooses (`FREE`) was spelt differently, and nothing else mentions it.
+- a name that the user chooses (`FREE`) was spelt differently, and nothing else mentions it;
+- a value is outside a range that its component does not have (`WITHOUT_RANGE`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ OUT_OF_RANGE = {
     "layers": "-1",
 }
 """A value outside the range of each key that has one, by its last part or its dotted path."""
+
+WITHOUT_RANGE = (("experiment.yaml", "params.width"),)
+"""Values that only torch's own classes take, which state no range: a layer may have no units."""
 
 _REFERENCE = re.compile(r"\$\{([a-z_][a-z_0-9.]*)\}")
 
@@ -149,6 +153,8 @@ def _dropped(file: YamlText, entry: Entry, uses: frozenset[int], *, is_fragment:
     key = _dotted(entry)
     needed = key == "defaults" if is_fragment else _matches(key, REQUIRED)
     shift = entry.last_line - entry.line + 1 if not entry.in_flow else 0
+    if key == "defaults":  # whatever the other files hold may be missing in any section
+        uses = frozenset(range(1, len(file.lines) + 1))
     moved = frozenset(line - shift if line > entry.last_line else line for line in uses)
     return Mistake(
         "dropped",
@@ -185,7 +191,7 @@ def _misplaced(file: YamlText, entry: Entry, uses: frozenset[int]) -> Iterator[M
         file.name,
         key,
         text,
-        frozenset(range(start + 1, start + 2))
+        frozenset({start + 1})
         | frozenset(
             line + height if line > start else line for line in _twins(file, entry.name, ("run",))
         ),
@@ -229,7 +235,9 @@ def _out_of_range(file: YamlText, entry: Entry) -> Iterator[Mistake]:
     value = OUT_OF_RANGE.get(key) or OUT_OF_RANGE.get(entry.name)
     if value is not None and entry.kind == "scalar" and "${" not in entry.text:
         text = file.with_value(entry, value)
-        yield Mistake("out of range", file.name, key, text, frozenset({entry.line}))
+        is_legal = (file.name, key) in WITHOUT_RANGE
+        lines = frozenset({entry.line})
+        yield Mistake("out of range", file.name, key, text, lines, may_pass=is_legal)
 
 
 def _wrong_name(file: YamlText, entry: Entry) -> Iterator[Mistake]:

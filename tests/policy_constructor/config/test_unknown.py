@@ -39,3 +39,13 @@ def test_misspelt_key_names_a_reference_that_wants_it(tmp_path: Path) -> None:
     problem = resolve_config(tmp_path / "c.yaml", strict=False).problems[0]
     assert problem.suggestions == ("width",)
     assert problem.notes == (f"wanted by a at {tmp_path / 'c.yaml'}:2:4 and 1 more",)
+
+
+def test_unused_parameter_like_that_of_the_base_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("params: {steps: 3, other: 1}\na: ${params.steps}\n")
+    (tmp_path / "c.yaml").write_text("defaults: [base.yaml]\nparams: {stpes: 9, free: 1}\n")
+    (problem,) = resolve_config(tmp_path / "c.yaml", strict=False).problems
+    assert problem.message == "nothing uses the parameter 'stpes'"
+    assert problem.suggestions == ("steps",)
+    assert problem.location is not None
+    assert problem.location.line == 2

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
+    from policy_constructor.ranges import Count, NonNegative, Positive, PositiveNumber
     from trainer_core.protocols import ParameterGroups
 
 __all__ = ["AdamWWarmupCosineDecay", "warmup_cosine_lr"]
@@ -55,14 +56,14 @@ class AdamWWarmupCosineDecay:
 
     def __init__(
         self,
-        peak_lr: float = 1e-3,
+        peak_lr: PositiveNumber = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        total_steps: int | None = None,
-        warmup_steps: int = 0,
-        start_lr: float = 0.0,
-        end_lr: float = 0.0,
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        total_steps: Positive | None = None,
+        warmup_steps: Count = 0,
+        start_lr: NonNegative = 0.0,
+        end_lr: NonNegative = 0.0,
     ) -> None:
         if peak_lr <= 0:
             message = f"peak_lr must be above 0, got {peak_lr:g}"

@@ -8,7 +8,7 @@ Shapes: B batch, H chunk length, A action dimension, M memory tokens, D width.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from policy_constructor.blocks.basic import MLP
 from policy_constructor.blocks.embedding import LearnedPositions, SinusoidalTimeEmbedding
 from policy_constructor.blocks.transformer import TransformerDecoder
+
+if TYPE_CHECKING:
+    from policy_constructor.ranges import Count, Fraction, Positive
 
 __all__ = ["MLPActionDecoder", "MemoryCache", "TransformerActionDecoder"]
 
@@ -45,15 +48,15 @@ class TransformerActionDecoder(nn.Module):
 
     def __init__(
         self,
-        action_dim: int,
-        horizon: int,
-        width: int = 256,
-        layers: int = 4,
-        heads: int = 8,
-        feedforward: int | None = None,
-        memory_width: int | None = None,
+        action_dim: Positive,
+        horizon: Positive,
+        width: Positive = 256,
+        layers: Positive = 4,
+        heads: Positive = 8,
+        feedforward: Positive | None = None,
+        memory_width: Positive | None = None,
         causal: bool = False,
-        dropout: float = 0.0,
+        dropout: Fraction = 0.0,
     ) -> None:
         super().__init__()
         self.action_dim = action_dim
@@ -112,13 +115,13 @@ class MLPActionDecoder(nn.Module):
 
     def __init__(
         self,
-        action_dim: int,
-        horizon: int,
-        memory_tokens: int = 1,
-        memory_width: int = 256,
-        width: int = 256,
-        layers: int = 2,
-        time_width: int = 32,
+        action_dim: Positive,
+        horizon: Positive,
+        memory_tokens: Positive = 1,
+        memory_width: Positive = 256,
+        width: Positive = 256,
+        layers: Count = 2,
+        time_width: Positive = 32,
     ) -> None:
         super().__init__()
         self.action_dim = action_dim

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from policy_constructor.ranges import Positive
+
 __all__ = ["InfoEmbedder"]
 
 
@@ -25,7 +27,9 @@ class InfoEmbedder(nn.Module):
         norm: Normalise the memory's tokens at the end.
     """
 
-    def __init__(self, sources: Mapping[str, int], width: int = 256, norm: bool = False) -> None:
+    def __init__(
+        self, sources: Mapping[str, Positive], width: Positive = 256, norm: bool = False
+    ) -> None:
         super().__init__()
         self.sources = tuple(sources)
         self.projections = nn.ModuleList(

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from policy_constructor.ranges import Positive
+
 __all__ = ["SmallResNet"]
 
 _GROUP_WIDTH = 16
@@ -33,12 +35,12 @@ class SmallResNet(nn.Module):
 
     def __init__(
         self,
-        width: int = 256,
+        width: Positive = 256,
         channels: Sequence[int] = (32, 64, 128),
-        blocks_per_stage: int = 1,
-        grid: int = 3,
-        in_channels: int = 3,
-        n_obs_steps: int = 1,
+        blocks_per_stage: Positive = 1,
+        grid: Positive = 3,
+        in_channels: Positive = 3,
+        n_obs_steps: Positive = 1,
     ) -> None:
         super().__init__()
         self.n_obs_steps = n_obs_steps

@@ -12,6 +12,8 @@ from policy_constructor.blocks.basic import MLP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from policy_constructor.ranges import Positive
+
 __all__ = ["StateEncoder"]
 
 
@@ -34,11 +36,11 @@ class StateEncoder(nn.Module):
 
     def __init__(
         self,
-        state_dim: int,
-        width: int = 256,
-        n_obs_steps: int = 1,
+        state_dim: Positive,
+        width: Positive = 256,
+        n_obs_steps: Positive = 1,
         hidden: Sequence[int] = (256,),
-        tokens: int = 1,
+        tokens: Positive = 1,
         clamp: float | None = 5.0,
     ) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from experiments_il.data.column_store import ColumnStore
+    from policy_constructor.ranges import Fraction
 
 __all__ = ["LeRobotFactory", "split_episodes"]
 
@@ -49,7 +50,7 @@ class LeRobotFactory:
         keys: list[str] | None = None,
         episodes: list[int] | None = None,
         normalize: dict[str, Literal["mean_std", "min_max", "quantiles", "identity"]] | None = None,
-        val_fraction: float = 0.0,
+        val_fraction: Fraction = 0.0,
         split_seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:

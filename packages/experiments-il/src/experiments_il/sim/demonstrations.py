@@ -15,6 +15,8 @@ from trainer_core.errors import DatasetError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from policy_constructor.ranges import Fraction, NonNegative, Positive
+
 __all__ = ["MetaWorldDemonstrations"]
 
 
@@ -44,14 +46,14 @@ class MetaWorldDemonstrations:
         self,
         task: str,
         root: str,
-        episodes: int = 50,
-        noise: float = 0.0,
+        episodes: Positive = 50,
+        noise: NonNegative = 0.0,
         seed: int = 0,
         windows: dict[str, list[int]] | None = None,
         delta_timestamps: dict[str, list[float]] | None = None,
         keys: list[str] | None = None,
         normalize: dict[str, Literal["mean_std", "min_max", "quantiles", "identity"]] | None = None,
-        val_fraction: float = 0.0,
+        val_fraction: Fraction = 0.0,
         split_seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:

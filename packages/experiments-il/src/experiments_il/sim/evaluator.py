@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import gymnasium
     from numpy.typing import NDArray
 
+    from policy_constructor.ranges import Count, Positive
     from trainer_core.protocols import EvaluationContext
 
 __all__ = ["EpisodeRecord", "MetaWorldEvaluator"]
@@ -88,11 +89,11 @@ class MetaWorldEvaluator:
     def __init__(
         self,
         task: str,
-        episodes: int = 50,
+        episodes: Positive = 50,
         seed: int = 1000,
-        max_steps: int = 300,
-        num_envs: int = 5,
-        video_episodes: int = 1,
+        max_steps: Positive = 300,
+        num_envs: Positive = 5,
+        video_episodes: Count = 1,
     ) -> None:
         for name, value, least in (
             ("episodes", episodes, 1),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from policy_constructor.ranges import Positive
     from trainer_core.normalize import Normalizer
     from trainer_core.protocols import Batch, StepContext
 
@@ -71,10 +72,10 @@ class NaiveFlowMatchingPolicyTrainer(LossTrainer):
         cameras: dict[str, str] | None = None,
         action_key: str = "action",
         time_law: TimeLaw = "beta(1,1.5)",
-        num_inference_steps: int = 10,
+        num_inference_steps: Positive = 10,
         solver: Solver = "euler",
-        n_obs_steps: int = 1,
-        n_action_steps: int = 8,
+        n_obs_steps: Positive = 1,
+        n_action_steps: Positive = 8,
         action_offset: int = 0,
     ) -> None:
         super().__init__(models, optimizers, loss, device)

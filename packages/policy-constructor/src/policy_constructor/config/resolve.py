@@ -13,6 +13,7 @@ from policy_constructor.config.references import escape
 from policy_constructor.config.report import CLI, Report
 from policy_constructor.config.resolved import ResolvedConfig, definition_of
 from policy_constructor.config.templates import expand_templates, take_templates
+from policy_constructor.config.unknown import report_lookalikes
 from policy_constructor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def resolve_config(
         root = Node({}, poisoned=True)
     check_version(root, report)
     Interpolator(root, report).run()
+    report_lookalikes(root, report)
     _report_left_over(root, merger, report, section_keys or {})
     sources = [*loader.sources, cli, *files] if overrides else loader.sources
     problems = report.sorted()
@@ -87,7 +89,7 @@ def _adopt(node: Node) -> Node:
     value = node.value
     if isinstance(value, dict):
         value = {key: _adopt(child) for key, child in value.items()}
-    elif isinstance(value, list):
+    elif isinstance(value, list) and _holds_reference(node):
         value = [_adopt(child) for child in value]
     elif isinstance(value, str):
         value = escape(value)
@@ -96,6 +98,13 @@ def _adopt(node: Node) -> Node:
     if defined is not node and defined.value is value:
         adopted.via = defined
     return adopted
+
+
+def _holds_reference(node: Node) -> bool:
+    """Whether a text below a node looks like a reference."""
+    if isinstance(node.value, str):
+        return "${" in node.value
+    return any(_holds_reference(child) for _, child in node.items())
 
 
 def _merge_layers(layers: list[Node], merger: Merger) -> Node:

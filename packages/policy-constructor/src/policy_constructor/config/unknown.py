@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from policy_constructor.config.node import dotted
 from policy_constructor.config.scalars import kind_of
+from policy_constructor.spelling import is_slip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Mark, Node, Path
     from policy_constructor.config.report import Report
 
-__all__ = ["Unknown", "report_unknown"]
+__all__ = ["Unknown", "report_lookalikes", "report_unknown"]
+
+
+_SHORTEST_WORD = 3  # names of one or two letters are all alike
 
 
 class Unknown(NamedTuple):
@@ -53,6 +57,31 @@ def report_unknown(found: Iterable[Unknown], report: Report) -> None:
                 _report_reference(unknown, report)
         else:
             _report_key(here, key, uses, report)
+
+
+def report_lookalikes(root: Node, report: Report) -> None:
+    """Report a parameter that nothing uses and that is one slip away from another file's.
+
+    It was meant to change that one: `params: {stpes: 9}` over a base file's `steps`.
+    """
+    params = root.child("params")
+    items = params.value if params is not None and params.is_mapping else {}
+    for name, node in items.items():
+        mark = node.key_mark
+        if node.uses or mark is None or len(name) < _SHORTEST_WORD:
+            continue
+        near = [
+            other
+            for other, sibling in items.items()
+            if sibling.key_mark is not None
+            and sibling.key_mark.source is not mark.source
+            and other != name
+            and is_slip(name, other)
+        ]
+        if near:
+            message = f"nothing uses the parameter {name!r}"
+            path = ("params", name)
+            report.add(mark, message, path, code="unused-parameter", suggestions=tuple(near[:3]))
 
 
 def _misspelt_key(here: Node, name: str, uses: list[Unknown], report: Report) -> str | None:

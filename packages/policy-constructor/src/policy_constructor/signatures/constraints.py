@@ -1,11 +1,13 @@
-"""Bounds in source (`Field(ge=0)`, `Gt(0)`) -> an annotated type that Pydantic checks."""
+"""Bounds in source (`Field(ge=0)`, `Gt(0)`) -> an annotated type that values are held against."""
 
 from __future__ import annotations
 
 import ast
-from typing import Annotated, Any
+import operator
+import re
+from typing import Annotated, Any, NamedTuple
 
-__all__ = ["constrained", "field_arguments"]
+__all__ = ["Bounds", "constrained", "field_arguments"]
 
 _BOUNDS = frozenset(
     {"allow_inf_nan", "ge", "gt", "le", "lt", "max_length", "min_length", "multiple_of", "pattern"}
@@ -20,22 +22,64 @@ _SHORT_FORMS = {
     "MinLen": ("min_length",),
     "MultipleOf": ("multiple_of",),
 }
+_COMPARISONS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+
+
+class Bounds(NamedTuple):
+    """The bounds of one annotation; None where there is none.
+
+    The names are those of Pydantic and annotated-types, and so is what they mean.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    multiple_of: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    allow_inf_nan: bool | None = None
+
+    def allows(self, value: object) -> bool:
+        """Whether a value of the right type is inside; bounds of other types do not count."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return self._allows_number(value)
+        if isinstance(value, (str, list, dict)):
+            length = len(value)
+            fits = (self.min_length or 0) <= length
+            fits = fits and (self.max_length is None or length <= self.max_length)
+            return fits and not (isinstance(value, str) and self._lacks_pattern(value))
+        return True
+
+    def _allows_number(self, value: float) -> bool:
+        for name, compare in _COMPARISONS.items():
+            bound = getattr(self, name)
+            if bound is not None and not compare(value, bound):
+                return False
+        if self.allow_inf_nan is False and value in {float("inf"), float("-inf")}:
+            return False
+        return not self.multiple_of or value % self.multiple_of == 0
+
+    def _lacks_pattern(self, value: str) -> bool:
+        try:
+            return self.pattern is not None and re.search(self.pattern, value) is None
+        except re.error:  # Pydantic's expressions are Rust's, which differ here and there
+            return False
 
 
 def constrained(annotation: Any, metadata: list[ast.expr]) -> Any:
-    """Return `Annotated[annotation, Field(...)]` with the bounds found in the metadata.
+    """Return `Annotated[annotation, Bounds(...)]` with the bounds found in the metadata.
 
     Metadata that is no bound is left out; without any the annotation itself is returned.
     """
-    bounds: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for expression in metadata:
         if isinstance(expression, ast.Call):
-            bounds |= _bounds(expression)
-    if not bounds or annotation is Any:
+            found |= _bounds(expression)
+    if not found or annotation is Any:
         return annotation
-    from pydantic import Field  # noqa: PLC0415 - costs 100 ms and few components have bounds
-
-    return Annotated[annotation, Field(**bounds)]
+    return Annotated[annotation, Bounds(**found)]
 
 
 def field_arguments(call: ast.Call) -> dict[str, ast.expr]:

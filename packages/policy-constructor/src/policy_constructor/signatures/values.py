@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, ge
 
 from policy_constructor.config.node import to_plain
 from policy_constructor.signatures.annotations import Opaque
+from policy_constructor.signatures.constraints import Bounds
 from policy_constructor.signatures.value_words import describe, shown
 
 if TYPE_CHECKING:
@@ -98,13 +99,22 @@ def _against_union(
 def _against_bounds(
     annotation: Any, node: Node, path: Path, unchecked: Callable[[Node], bool] | None
 ) -> Mismatch | None:
-    """Compare with the type first, then let Pydantic check the bounds."""
+    """Compare with the type first, then with the bounds."""
     mismatch = find_mismatch(get_args(annotation)[0], node, path, unchecked)
     if mismatch is not None:
         return mismatch if mismatch.path != path else Mismatch(path, node, annotation)
-    if is_partly_known(node, unchecked) or _pydantic_accepts(annotation, node):
+    if is_partly_known(node, unchecked) or _is_inside(annotation, node):
         return None
     return Mismatch(path, node, annotation)
+
+
+def _is_inside(annotation: Any, node: Node) -> bool:
+    """Whether a value keeps the bounds; those of an author's model are Pydantic's to judge."""
+    metadata = annotation.__metadata__
+    if all(isinstance(item, Bounds) for item in metadata):
+        plain = to_plain(node)
+        return all(bounds.allows(plain) for bounds in metadata)
+    return _pydantic_accepts(annotation, node)
 
 
 def _against_container(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trainer_core.checkpoint.snapshot import tensor_copies
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from policy_constructor.ranges import Fraction, PositiveNumber
     from trainer_core.engine.state import RunState
 
 __all__ = ["EMA"]
@@ -41,7 +42,9 @@ class EMA:
     Source: the warm-up is diffusion_policy's EMAModel (Chi et al., 2023).
     """
 
-    def __init__(self, decay: float = 0.9999, warmup: bool = True, power: float = 0.75) -> None:
+    def __init__(
+        self, decay: Fraction = 0.9999, warmup: bool = True, power: PositiveNumber = 0.75
+    ) -> None:
         if not 0 <= decay < 1:
             msg = f"decay must be at least 0 and below 1, got {decay}"
             raise ValueError(msg)
@@ -105,7 +108,8 @@ class EMA:
                 if name.startswith(prefix)
             }
             if part:
-                save_file(tensor_copies(part), path / f"ema.{component}.safetensors")
+                file = path / f"ema.{component}.safetensors"
+                file.write_bytes(save(tensor_copies(part), metadata={"format": "pt"}))
 
     @hookimpl
     def trainer_checkpoint_load(

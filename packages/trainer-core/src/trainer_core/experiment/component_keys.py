@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from policy_constructor.config.node import dotted
+from policy_constructor.spelling import is_slip
 from trainer_core.experiment.files import exists, near_files
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ def _of_component(resolved: ResolvedConfig, path: Path) -> Iterator[Problem]:
             code="invalid-name",
             expected="letters, digits, '_' and '-', and no digit first",
         )
-    if resolved.node(*path, "config") is None and _value(resolved.node(*path, "params")):
+    holder = resolved.node(*path)
+    is_misspelt = holder is not None and any(is_slip(str(k), "config") for k, _ in holder.items())
+    has_file = resolved.node(*path, "config") is not None or is_misspelt
+    if not has_file and _value(resolved.node(*path, "params")):
         message = "'params' are those of a model file, and there is no 'config'"
         yield resolved.problem((*path, "params"), message, on="key", code="conflicting-keys")
     weights = _value(resolved.node(*path, "weights"))

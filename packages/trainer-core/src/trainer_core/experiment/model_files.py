@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from policy_constructor.config import resolve_config
+from policy_constructor.config.merge import is_nothing
 from policy_constructor.config.node import Node, dotted, to_plain
 from policy_constructor.config.resolved import walk
 from policy_constructor.graph.compiler import compile_graph
@@ -78,7 +79,7 @@ def open_model_file(
     alone = read(None)
     if params is None or not params.is_mapping:
         return ModelFile(alone, None), []
-    left_open = [name for name, node in _params(alone).items() if node.value is None]
+    left_open = [name for name, node in _params(alone).items() if is_nothing(node)]
     required = {name: params.value[name] for name in left_open if name in params.value}
     if required:
         alone = read(Node(required, params.mark, params.key_mark))
