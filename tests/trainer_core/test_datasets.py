@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
 from trainer_core.datasets import RandomRegression
@@ -27,3 +30,16 @@ def test_problem_depends_on_its_seed_alone() -> None:
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_shape": [3, -1]}, "x_shape must be at least 1, got -1"),
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"noise": -0.5}, "val_size and noise must not be negative, got 0 and -0.5"),
+    ],
+)
+def test_impossible_size_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RandomRegression(**{"x_shape": [2], "y_shape": [1], **changes})

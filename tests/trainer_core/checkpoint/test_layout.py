@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from trainer_core.checkpoint.layout import list_steps, step_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -22,3 +19,7 @@ def test_only_checkpoints_are_listed_newest_first(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert [step for step, _ in list_steps(tmp_path)] == [12, 3]
     assert list_steps(tmp_path / "nowhere") == []
+
+
+def test_impossible_folder_has_no_steps() -> None:
+    assert list_steps(Path("a" * 300)) == []

@@ -159,6 +159,12 @@ def test_missing_file_is_exit_code_2(experiment_file: Path, capsys: Capture) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "il/" + "a" * 5000, "", "a\0b"])
+def test_impossible_name_of_a_file_is_exit_code_2(name: str, capsys: Capture) -> None:
+    assert main(["check", name]) == 2
+    assert f"error: there is no file and no recipe {name!r}" in capsys.readouterr().err
+
+
 def test_misspelt_recipe_names_the_nearest(experiment_file: Path, capsys: Capture) -> None:
     assert main(["check", "il/pick_plcae"]) == 2
     assert "did you mean 'il/pick_place'" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 
 from policy_constructor.errors import ConfigError
 from trainer_core.engine.build import build_experiment
-from trainer_core.errors import DatasetError
+from trainer_core.errors import DatasetError, UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.ranks import LocalRanks
 
@@ -167,3 +167,33 @@ def test_component_cannot_have_the_name_of_a_method(build: Build) -> None:
             io=None,
             trainer={"_type_": "plain", "max_steps": 1},
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["loss.fn={_type_: nn.L1Loss, reduction: men}"], "men is not a valid value for reduction"),
+        (["loss.fn={_type_: nn.GaussianNLLLoss}"], "missing 1 required positional argument: 'var'"),
+    ],
+)
+def test_refused_first_batch_is_the_users_mistake(
+    build: Build, changes: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        build(*changes)
+    assert str(caught.value).startswith("the loss of the first batch is refused: ")
+    assert message in str(caught.value)
+
+
+def test_loss_of_another_dtype_shows_the_batch(build: Build) -> None:
+    with pytest.raises(DatasetError, match=r"the data does not fit the model: .*target dtype"):
+        build("loss.fn={_type_: nn.NLLLoss}", "data.y_shape=[]")
+
+
+def test_batch_beyond_memory_names_its_key(build: Build) -> None:
+    endless = {"_type_": "nn.ConstantPad1d", "padding": [10**13, 0], "value": 0.0}
+    with pytest.raises(UserError) as caught:
+        build(model={"sequential": {"layers": [LINEAR, endless]}})
+    assert str(caught.value) == (
+        "a batch of 4 samples does not fit into memory; lower data.batch_size"
+    )

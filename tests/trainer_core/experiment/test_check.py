@@ -31,6 +31,11 @@ def test_right_file_has_no_problems(experiment_file: Path) -> None:
         ("run.seed=1.5", "run.seed: expected an integer, found 1.5"),
         ("run.deterministic=1", "run.deterministic: expected true or false, found 1"),
         ("run.name=''", "run.name: expected a text that is not empty, found ''"),
+        (
+            r'run.out_dir="a\0"',
+            r"run.out_dir: expected a text without control characters, found 'a\x00'",
+        ),
+        ("run.threads=100000", "run.threads: expected at most 1024, found 100000"),
         ("run.resume=[1]", "run.resume: expected a string or an integer, found a list"),
         (
             "run.precision=fp8",

@@ -21,10 +21,6 @@ MESSAGES = [
         ("model.weights", "there is no file or folder '~nobody-of-this-name/x'", ()),
     ),
     (
-        [r'model.weights="a\0b"'],
-        ("model.weights", "there is no file or folder 'a\\x00b'", ()),
-    ),
-    (
         ["model.freeze=true"],
         ("model.freeze", "every component is frozen, there is nothing to train", ()),
     ),

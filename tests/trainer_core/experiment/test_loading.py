@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainer_core import ConfigError, load_experiment
+from trainer_core import ConfigError, TrainerError, load_experiment
 from trainer_core.discovery.plugins import discover
 
 if TYPE_CHECKING:
@@ -213,6 +213,20 @@ def test_hook_may_change_the_resolved_file(
     first = str(caught.value).splitlines()[0]
     assert first.startswith("<hook acme-cfg::c>:1:1: error: run.seed: expected an integer")
     assert load_experiment(experiment_file).config.run.seed == 1
+
+
+def test_hook_that_fails_is_named(experiment_file: Path, fake_wheel: Callable[..., Path]) -> None:
+    hook = (
+        "from trainer_core import hookimpl\n\n@hookimpl\ndef trainer_config_resolved():\n"
+        "    raise KeyError('x')\n"
+    )
+    fake_wheel("acme-sad", {"trainer_core.hooks": {"s": "acme_sad"}}, {"acme_sad.py": hook})
+
+    with pytest.raises(TrainerError) as caught:
+        load_experiment(experiment_file, hooks=True)
+
+    message = "trainer_config_resolved of acme-sad::s failed: KeyError: 'x'"
+    assert str(caught.value) == message
 
 
 def test_disabled_hook_plugin_is_not_started(

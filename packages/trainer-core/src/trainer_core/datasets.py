@@ -54,6 +54,9 @@ class RandomRegression:
         val_size: Samples of the validation split; 0: there is none.
         noise: Standard deviation of the noise on the targets, whose own is about 1.
         data_seed: Seed of the function and of the samples; not the run's seed.
+
+    Raises:
+        ValueError: A shape or a size is not positive, or the noise is negative.
     """
 
     def __init__(
@@ -65,6 +68,13 @@ class RandomRegression:
         noise: float = 0.1,
         data_seed: int = 0,
     ) -> None:
+        for name, sizes in {"x_shape": x_shape, "y_shape": y_shape, "size": [size]}.items():
+            if any(length < 1 for length in sizes):
+                msg = f"{name} must be at least 1, got {min(sizes)}"
+                raise ValueError(msg)
+        if val_size < 0 or noise < 0:
+            msg = f"val_size and noise must not be negative, got {val_size} and {noise}"
+            raise ValueError(msg)
         self.x_shape = tuple(x_shape)
         self.y_shape = tuple(y_shape)
         self.size = size

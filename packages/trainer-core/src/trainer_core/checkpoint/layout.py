@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def step_name(step: int) -> str:
 
 def list_steps(root: Path) -> list[tuple[int, Path]]:
     """Return (step, folder) of everything named like a checkpoint, newest first."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         return []
     found = [
         (int(match[1]), entry)

@@ -66,7 +66,7 @@ def find_recipe(name: str, folders: Iterable[ComponentRef]) -> Path | None:
         path = folder.joinpath(*parts)
         candidates = [path] if path.suffix in SUFFIXES else [Path(f"{path}{s}") for s in SUFFIXES]
         for candidate in candidates:
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # noqa: PTH113 - as below
                 return candidate
     return None
 
@@ -113,12 +113,12 @@ def find_config(config: str, plugins: Plugins) -> Path:
         ConfigError: There is neither; the message has the nearest names.
     """
     path = Path(config)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         return path
     recipe = plugins.find_recipe(config)
     if recipe is not None:
         return recipe
-    if path.is_dir():
+    if config and os.path.isdir(path):  # noqa: PTH112 - as above
         message = f"{config!r} is a folder, not an experiment file"
     else:
         message = f"there is no file and no recipe {config!r}"

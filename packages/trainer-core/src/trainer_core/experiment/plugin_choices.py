@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from policy_constructor.discovery.metadata import normalize_name
 from policy_constructor.spelling import nearest
@@ -61,7 +61,11 @@ def _preference(
 
 
 def _idle(
-    resolved: ResolvedConfig, place: Path, name: str, near: tuple[str, ...], on: str = "value"
+    resolved: ResolvedConfig,
+    place: Path,
+    name: str,
+    near: tuple[str, ...],
+    on: Literal["value", "key"] = "value",
 ) -> Problem:
     message = f"nothing that is installed is called {name!r}"
     return resolved.problem(place, message, on=on, code="no-effect", suggestions=near)
