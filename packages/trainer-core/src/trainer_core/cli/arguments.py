@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from trainer_core.cli.plugins_switches import add_switches, apply_switches
+
 __all__ = ["config_parser", "parse_config_line"]
 
 _OVERRIDES = """\
@@ -27,12 +29,14 @@ def config_parser(command: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+    add_switches(parser)
     return parser
 
 
 def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse options, overrides and CONFIG in any order; sets `config` and `overrides`."""
     options = parser.parse_intermixed_args(argv)
+    apply_switches(options)
     swept = getattr(options, "sweep", None) or []
     options.words += [word for word in swept if "=" not in word]  # CONFIG may stand behind it
     overrides = [word for word in options.words if _is_override(word)]

@@ -44,6 +44,9 @@ COMMANDS = {
     ("config", "schema"): Command(
         "config schema", "trainer_core.cli.config_schema", "write a JSON Schema for editors"
     ),
+    ("config", "recipes"): Command(
+        "config recipes", "trainer_core.cli.config_recipes", "list the recipes that wheels bring"
+    ),
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
     ),

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from policy_constructor.discovery.metadata import EntryPointRecord
 
-__all__ = ["blocked_by_environment", "blocked_outside", "reasons"]
+__all__ = ["DISABLE", "ONLY", "blocked_by_environment", "blocked_outside", "reasons"]
 
 DISABLE = "TRAINER_DISABLE_PLUGINS"
 ONLY = "TRAINER_PLUGINS_ONLY"
+_NOT_AMONG = f"{ONLY} does not name it, or --no-third-party is given"
 
 
 def reasons(names: Iterable[str], reason: str) -> dict[str, str]:
@@ -26,9 +27,10 @@ def reasons(names: Iterable[str], reason: str) -> dict[str, str]:
 
 def blocked_by_environment(records: Iterable[EntryPointRecord]) -> dict[str, str]:
     """Return what TRAINER_DISABLE_PLUGINS and TRAINER_PLUGINS_ONLY switch off."""
-    blocked = reasons(_names(os.environ.get(DISABLE, "")), DISABLE)
+    named = _names(os.environ.get(DISABLE, ""))
+    blocked = reasons(named, f"{DISABLE} or --disable-plugin names it")
     if ONLY in os.environ:
-        blocked |= blocked_outside(_names(os.environ[ONLY]), records, f"it is not among {ONLY}")
+        blocked |= blocked_outside(_names(os.environ[ONLY]), records, _NOT_AMONG)
     return blocked
 
 
