@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -317,6 +318,29 @@ def test_diverged_run_fails_and_keeps_its_good_checkpoint(train: Train, tmp_path
         train(spy=spy, callbacks=save_often)
     kept = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
     assert kept == [step_name(5)]
+
+
+def test_full_disk_does_not_end_the_training(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FillDisk:
+        @hookimpl
+        def trainer_step_end(self, state: Any) -> None:
+            size = 400 if 4 <= state.step < 9 else limits[0]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+
+    def spy(experiment: Any) -> None:
+        experiment.hooks._manager.register(FillDisk())
+
+    often = [{"_type_": "ema"}, {"_type_": "model_checkpoint", "every_n_steps": 3, "keep_last": 9}]
+    assert train(spy=spy, callbacks=often, loggers=[]).status == "completed"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*-*"))
+    assert kept == [step_name(step) for step in (3, 9, 12, 13)]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("checkpoint of step 6 not saved: cannot write")
+    assert caplog.messages[0].endswith("File too large")
 
 
 def test_weights_that_are_not_finite_are_not_saved(train: Train) -> None:

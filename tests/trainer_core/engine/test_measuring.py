@@ -144,10 +144,12 @@ def test_evaluation_with_other_settings_is_done(train: Train, acme: None) -> Non
     assert train(evaluation=EVALUATION | {"episodes": 9}).evaluation["n"] == 9
 
 
-def test_finished_validation_is_not_repeated(train: Train, tmp_path: Path) -> None:
-    train(data=VALIDATED)
+@pytest.mark.parametrize("every", [5, 13])
+def test_finished_validation_is_not_repeated(train: Train, tmp_path: Path, every: int) -> None:
+    saves = [{"_type_": "model_checkpoint", "every_n_steps": every}]
+    train(data=VALIDATED, callbacks=saves)
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    train(data=VALIDATED)
+    train(data=VALIDATED, callbacks=saves)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 

@@ -24,6 +24,11 @@ def test_run_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_run_that_is_done_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    StdoutLogger().start(RUN | {"resumed_step": 200})
+    assert capsys.readouterr().out.splitlines()[1] == "nothing is left to train after step 200"
+
+
 def test_line_has_metrics_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     logger = StdoutLogger()
     logger.start(RUN)

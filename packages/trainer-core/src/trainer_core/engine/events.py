@@ -72,6 +72,11 @@ class Events:
         self._timed_from = state.step
         if settings.val_every_n_steps is not None:
             timetable.every_steps(settings.val_every_n_steps, self.validate, timetable.VALIDATE)
+        # The last step is measured and logged before it is saved: its checkpoint knows that it was.
+        if experiment.val_dataset is not None:
+            timetable.at_steps(lambda _: state.total_steps, self.validate, timetable.VALIDATE)
+        if state.total_steps % settings.log_every_n_steps:
+            timetable.at_steps(lambda _: state.total_steps, self.log, timetable.LOG)
         timetable.every_steps(settings.log_every_n_steps, self.log, timetable.LOG)
         if experiment.evaluator is not None and experiment.evaluate_every:
             timetable.every_steps(experiment.evaluate_every, self.evaluate, timetable.EVALUATE)
@@ -117,7 +122,7 @@ class Events:
         self._write(record)
 
     def log_rest(self) -> None:
-        """Validate and log at the end what no log line has had yet."""
+        """Validate and log what no log line has had yet: the run ends before its last step."""
         if self.state.experiment.val_dataset is not None:
             self.validate()
         if self.window:

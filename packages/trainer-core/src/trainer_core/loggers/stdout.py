@@ -35,8 +35,11 @@ class StdoutLogger:
         if run.get("parameters"):
             line += f", {_short(run['parameters'])} parameters"
         _write(f"{line} -> {run['out_dir']}")
-        if run.get("resumed_step") is not None:
-            _write(f"going on after step {run['resumed_step']}")
+        resumed_step = run.get("resumed_step")
+        if resumed_step is not None:
+            is_done = resumed_step >= self._total_steps
+            where = f"after step {resumed_step}"
+            _write(f"nothing is left to train {where}" if is_done else f"going on {where}")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write the line of a step."""
