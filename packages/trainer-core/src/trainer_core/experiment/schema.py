@@ -178,7 +178,9 @@ class Settings(_Section):
         True, description="Refuse blocks whose signature cannot be read; false: pass those."
     )
     signature_policy: Literal["strict", "best_effort", "runtime"] | None = Field(
-        None, description="How a block's arguments are checked; null: as `strict` says."
+        None,
+        description="strict, best_effort or runtime: how a block's arguments are checked; "
+        "null: as `strict` says.",
     )
     allow_target: bool = Field(False, description="Allow `_target_`, an import by its path.")
     allowed_import_prefixes: tuple[str, ...] = Field(
