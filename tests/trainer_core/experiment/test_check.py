@@ -254,3 +254,25 @@ def test_import_path_is_refused_outside_models(experiment_file: Path) -> None:
     assert found == [
         "loss._target_: only a model may name an import path; here '_type_' names a component"
     ]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("settings.strict=no", "settings.strict: expected true or false, found 'no'"),
+        ("schema_version=2", "schema_version: this release reads schema_version 1, found 2"),
+        ("model.init={a: b}", "model.init: expected true or false or a string, found a mapping"),
+    ],
+)
+def test_wrong_value_is_one_problem(override: str, expected: str, experiment_file: Path) -> None:
+    assert problems_of(experiment_file, override) == [expected]
+
+
+def test_parameter_left_over_is_one_problem(experiment_file: Path) -> None:
+    message = "loss.fn: left over from exp.yaml:28:3, where `_type_` was 'torch'"
+    assert problems_of(experiment_file, "loss={_type_: l2}") == [message]
+
+
+def test_unknown_key_like_no_other_lists_those_there_are(experiment_file: Path) -> None:
+    problem = load_experiment(experiment_file, ["plugins.x=1"], strict=False).problems[0]
+    assert (problem.message, problem.expected) == ("unknown key 'x'", "one of disable, prefer")

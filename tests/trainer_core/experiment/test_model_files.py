@@ -55,3 +55,9 @@ def test_misspelt_parameter_of_the_model_file_is_found_there(with_model_file: Pa
             "${params.width} names nothing: 'params' has no key 'width'"
         )
     ]
+
+
+def test_impossible_name_of_a_model_file_is_missing(with_model_file: Path) -> None:
+    name = "a" * 300
+    message = f"<cli>:1:19 models.net.config: there is no model file '{name}'"
+    assert found(with_model_file, f"models.net.config={name}") == [message]

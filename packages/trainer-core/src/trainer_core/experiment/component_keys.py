@@ -34,7 +34,10 @@ def unused_optimizers(resolved: ResolvedConfig, paths: Sequence[Path]) -> list[P
     """Return a warning for each optimizer of a component that is never trained."""
     return [
         resolved.problem(
-            (*path, "optimizer"), f"{dotted(path)} is frozen, its optimizer is not used", on="key"
+            (*path, "optimizer"),
+            f"{dotted(path)} is frozen, its optimizer is not used",
+            on="key",
+            code="no-effect",
         )
         for path in paths
         if _is_frozen(resolved, path) and _value(resolved.node(*path, "optimizer")) is not None

@@ -173,7 +173,7 @@ def _plain_optimizer_arguments(resolved: ResolvedConfig) -> Iterator[Problem]:
 def _components_below(resolved: ResolvedConfig, path: Path, node: Node) -> Iterator[Problem]:
     if node.is_mapping and ("_type_" in node.value or "_target_" in node.value):
         message = "an optimizer's arguments are plain values, not components"
-        yield resolved.problem(path, message, code="wrong-type")
+        yield resolved.problem(path, message, code="no-component")
         return
     for key, child in node.items():
         yield from _components_below(resolved, (*path, key), child)

@@ -36,6 +36,10 @@ SECTION_KEYS = {
 }
 
 
+_WRONG = frozenset({"schema-version", "wrong-type"})
+_UNKNOWN = frozenset({"left-over", "unknown-key"})
+
+
 @dataclass
 class LoadedExperiment:
     """A checked experiment: all that a runner needs, and nothing built yet.
@@ -123,7 +127,7 @@ def load_experiment(
     )
     if resolved.root.is_mapping:
         _check(experiment)
-    experiment.problems = sort_problems([*resolved.problems, *experiment.problems])
+    experiment.problems = sort_problems(_once([*resolved.problems, *experiment.problems]))
     if strict and experiment.problems:
         raise ConfigError(experiment.problems)
     return experiment
@@ -147,6 +151,18 @@ def _check(experiment: LoadedExperiment) -> None:
     if resolved.incomplete:  # what seems to be missing may be in the file that could not be read
         found = [problem for problem in found if not problem.code.startswith("missing-")]
     experiment.problems = found
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """Leave out what says of a value again that it is wrong or has no place here."""
+    said: set[tuple[str, bool]] = set()
+    left = []
+    for problem in problems:
+        about = (problem.path, problem.code in _UNKNOWN)
+        if problem.code not in _UNKNOWN | _WRONG or about not in said:
+            left.append(problem)
+        said.add(about)
+    return left
 
 
 def _model_warnings(models: Mapping[str, ModelPlan]) -> list[Problem]:

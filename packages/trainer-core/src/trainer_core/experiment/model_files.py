@@ -13,6 +13,7 @@ from policy_constructor.config.node import Node, dotted, to_plain
 from policy_constructor.config.resolved import walk
 from policy_constructor.graph.compiler import compile_graph
 from policy_constructor.spelling import nearest
+from trainer_core.experiment.files import is_file, near_files
 
 if TYPE_CHECKING:
     from policy_constructor.config import ResolvedConfig
@@ -59,16 +60,16 @@ def open_model_file(
     if not isinstance(config.value, str):
         message = f"expected the name of a model file, found {json.dumps(to_plain(config))}"
         return None, [resolved.problem(place, message, code="wrong-type")]
-    file = _beside(config)
-    if not file.is_file() and plugins.find_recipe(config.value) is None:
-        near = nearest(file.name, _neighbours(file))
-        names = tuple(str(FilePath(config.value).parent / name) for name in near)
+    folder = _folder(config)
+    file = folder / config.value
+    if not is_file(str(file)) and plugins.find_recipe(config.value) is None:
+        names = near_files(config.value, folder)
         message = f"there is no model file {str(file)!r}"
         return None, [resolved.problem(place, message, code="missing-file", suggestions=names)]
 
     def read(layer: Node | None) -> ResolvedConfig:
         return resolve_config(
-            file if file.is_file() else str(config.value),
+            file if is_file(str(file)) else str(config.value),
             find_recipe=plugins.find_recipe,
             included_from=config.mark,
             strict=False,
@@ -140,17 +141,9 @@ def _unknown_params(
     ]
 
 
-def _beside(config: Node) -> FilePath:
-    """Return a model file's path: relative to the file that names it."""
-    name = str(config.value)
+def _folder(config: Node) -> FilePath:
+    """Return what the name of a model file is relative to: the file that has the name."""
     source = config.mark.source if config.mark is not None else None
     if source is None or source.directory is None or source.name.startswith("<"):
-        return FilePath(name)
-    return FilePath(source.name).parent / name
-
-
-def _neighbours(file: FilePath) -> list[str]:
-    try:
-        return [entry.name for entry in file.parent.iterdir()]
-    except OSError:
-        return []
+        return FilePath()
+    return FilePath(source.name).parent

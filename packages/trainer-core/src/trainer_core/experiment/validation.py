@@ -132,7 +132,7 @@ def _problems(
     """Turn Pydantic's errors into problems: one for each place, none below a poisoned value."""
     by_place: dict[Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        path = _place(resolved.root, details["loc"])
+        path = _place(resolved.root, details)
         if not _is_poisoned(resolved.root, path):
             by_place.setdefault(path, []).append(details)
     missing = {p for p, found in by_place.items() if found[0]["type"] == "missing"}
@@ -156,20 +156,21 @@ def _problems(
     return problems + [_missing_key(resolved, path) for path in left]
 
 
-def _place(root: Node, loc: Sequence[Key]) -> Path:
-    """Return the path in the file that a Pydantic location means.
+def _place(root: Node, details: ErrorDetails) -> Path:
+    """Return the path in the file that the location of a Pydantic error means.
 
     Labels of union branches are neither keys nor indices and are left out; the last part of a
     missing key is kept.
     """
+    loc: Sequence[Key] = details["loc"]
     if loc[:2] == ("models", "model") and root.child("models") is None:
         loc = ("model", *loc[2:])
     path: list[Key] = []
     for position, part in enumerate(loc):
         here = root.child(*path, part)
         parent = root.child(*path)
-        is_last = position == len(loc) - 1
-        if here is not None or (is_last and parent is not None and parent.is_mapping):
+        is_missing = details["type"] == "missing" and position == len(loc) - 1
+        if here is not None or (is_missing and parent is not None and parent.is_mapping):
             path.append(part)
     return tuple(path)
 
@@ -180,8 +181,14 @@ def _is_poisoned(root: Node, path: Path) -> bool:
 
 
 def _unknown_key(resolved: ResolvedConfig, path: Path, near: tuple[str, ...]) -> Problem:
+    known = "" if near else ", ".join(_fields(path[:-1]))
     return resolved.problem(
-        path, f"unknown key {path[-1]!r}", on="key", code="unknown-key", suggestions=near
+        path,
+        f"unknown key {path[-1]!r}",
+        on="key",
+        code="unknown-key",
+        expected=known and f"one of {known}",
+        suggestions=near,
     )
 
 
