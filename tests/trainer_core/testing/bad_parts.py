@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainer_core.hookspecs import hookimpl
+from trainer_core.results import RunResult
+from trainer_core.runners import LocalRunner
 
 CALLS = itertools.count()
 
@@ -182,3 +185,111 @@ class Writing:
 
     def run(self, experiment: Any) -> Any:
         return experiment
+
+
+class EmptyData:
+    """A data set without a sample."""
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        return {"dataset": [], "norm_stats": {}}
+
+
+class WordData:
+    """Samples without a tensor."""
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        return {"dataset": [{"task": "reach"}] * 3, "norm_stats": {}}
+
+
+class _Flat(nn.Module):
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return 0 * (prediction - target).sum()
+
+
+class Flat:
+    """A loss that nothing lowers."""
+
+    def build(self) -> nn.Module:
+        return _Flat()
+
+
+class Nameless:
+    """An optimizer that loses the names of its groups."""
+
+    def build(self, params: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD([group["params"][0] for group in params], lr=0.1)
+
+
+class _Lost(torch.optim.lr_scheduler.StepLR):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        del state_dict
+
+
+class Hourly:
+    """A schedule with an unknown interval, which also loads no state."""
+
+    interval = "hour"
+
+    def build(self, optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+        del total_steps
+        return _Lost(optimizer, step_size=5)
+
+
+class Raising:
+    """A callback, and a hook plugin, that stops every run."""
+
+    @hookimpl
+    def trainer_fit_start(self) -> None:
+        msg = "not today"
+        raise RuntimeError(msg)
+
+
+RAISING = Raising()
+
+
+class Hooked:
+    """Gives a name by hook to what an entry point should declare."""
+
+    @hookimpl
+    def trainer_register_components(self, registrar: Any) -> None:
+        registrar.add("loss", "hooked", "bad_parts:Vector")
+
+
+HOOKED = Hooked()
+
+
+class Once:
+    """A logger that cannot be started twice, nor write."""
+
+    def start(self, run: Any) -> None:
+        (Path(run["out_dir"]) / "log").touch(exist_ok=False)
+
+    def log(self, metrics: Any, step: int) -> None:
+        msg = "read-only"
+        raise OSError(msg)
+
+    def finish(self, status: str) -> None:
+        del status
+
+
+class Dividing:
+    """An evaluator that cannot stop early."""
+
+    def evaluate(self, context: Any) -> dict[str, Any]:
+        episodes = 0 if context.interrupted() else 2
+        return {"rate": 1 / episodes}
+
+
+class Lazy:
+    """A runner that does nothing."""
+
+    def run(self, experiment: Any) -> Any:
+        return RunResult("checked", 0)
+
+
+class Eager:
+    """A runner that trains in a dry run."""
+
+    def run(self, experiment: Any) -> Any:
+        experiment.dry_run = False
+        return LocalRunner().run(experiment)

@@ -20,6 +20,7 @@ GROUPS = {
     "loss": "losses",
     "data": "datasets",
     "optim_factory": "optimizers",
+    "sched_factory": "schedulers",
     "trainer": "trainers",
     "eval": "evaluators",
     "log": "loggers",
@@ -43,21 +44,34 @@ FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "tc021": ("trainer", "Idle", {}, "two steps changed no weight"),
     "tc022": ("trainer", "Counting", {}, "two runs with one seed differ: "),
     "tc023": ("trainer", "Counting", {}, "a resumed run ends in other weights: "),
+    "tc030": ("data", "EmptyData", {}, "the data set is empty"),
+    "tc031": ("data", "WordData", {}, "a batch holds no tensor"),
     "tc032": ("data", "WrongStatistics", {}, "norm_stats has 'z', which no batch has"),
     "tc033": ("data", "Drifting", {}, "x differs between two data sets built alike"),
     "tc040": ("loss", "Vector", {}, "the loss has shape [4, 2], not []"),
+    "tc041": ("loss", "Flat", {}, "the gradient is zero everywhere"),
+    "tc050": ("optim_factory", "Nameless", {}, "the groups are named [None], not ['model']"),
     "tc051": ("optim_factory", "Upwards", {}, "20 steps took a parabola from 14 to "),
     "tc052": ("optim_factory", "ForgetfulFactory", {}, "does not hold all of its state"),
+    "tc055": ("sched_factory", "Hourly", {}, "the interval is 'hour', not step, epoch or metric"),
+    "tc056": ("sched_factory", "Hourly", {}, "after loading its state the rates are [0.1"),
     "tc060": ("cb", "Deaf", {}, "Deaf listens to no hook"),
+    "tc061": ("cb", "Raising", {}, "not today"),
     "tc062": ("cb", "Shaking", {}, "a resumed run ends in other weights: "),
+    "tc065": ("log", "Once", {}, "read-only"),
     "tc066": ("log", "Fragile", {}, "cannot convert float NaN to integer"),
+    "tc067": ("log", "Once", {}, "File exists"),
     "tc070": ("block", "IdleBlock", {}, "say what its forward takes: inputs = [[2, 8]]"),
     "tc071": ("block", "IdleBlock", {"inputs": [[3, 2]]}, "no gradient reaches idle"),
     "tc072": ("block", "HiddenState", {"inputs": [[3, 2]]}, "something besides its state_dict"),
     "tc075": ("eval", "Words", {}, "there is no number among ['verdict']"),
     "tc076": ("eval", "Touching", {}, "evaluating changed weights: "),
+    "tc077": ("eval", "Dividing", {}, "division by zero"),
+    "tc080": ("runner", "Lazy", {}, "the run ended as ('checked', 0)"),
+    "tc081": ("runner", "Eager", {}, "a dry run ended as 'completed'"),
     "tc082": ("runner", "Writing", {"refuses": "later"}, "it refuses to run, and ran"),
     "tc090": ("hook", "Deaf", {}, "implements no hook: mark its functions with hookimpl"),
+    "tc091": ("hook", "RAISING", {}, "not today"),
 }
 
 
@@ -78,10 +92,24 @@ def test_check_fails_on_what_it_is_there_for(
     base = collection.BASES[kind]
     checks = type("Test_bad", (base,), {"key": f"{kind}.part", **attributes})()
     method = getattr(checks, checks_of(type(checks))[check.upper()][0])
+    (tmp_path / "checks").mkdir()
     needs_folder = "tmp_path" in inspect.signature(method).parameters
     with pytest.raises(Exception) as failure:  # noqa: PT011 - strangers raise what they like
         method(**({"tmp_path": tmp_path / "checks"} if needs_folder else {}))
     assert message in str(failure.value)
+
+
+def test_component_that_is_not_declared_is_not_listed(fake_wheel: Callable[..., Path]) -> None:
+    hooks = {"trainer_core.hooks": {"part": "bad_parts:HOOKED"}}
+    fake_wheel("bad", hooks, {"bad_parts.py": SOURCE})
+    checks = type("Test_bad", (collection.BASES["loss"],), {"key": "loss.hooked"})()
+    with pytest.raises(AssertionError, match=r"does not show loss\.hooked$"):
+        checks.test_tc001_is_listed_without_import()
+
+
+def test_every_check_is_seen_to_fail() -> None:
+    numbers = {number for base in collection.BASES.values() for number in checks_of(base)}
+    assert numbers - {number.upper() for number in FAILURES} == {"TC001"}  # it has its own test
 
 
 def test_exempted_check_is_not_collected() -> None:
