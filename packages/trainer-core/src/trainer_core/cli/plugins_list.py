@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from policy_constructor.discovery.metadata import normalize_name
-from trainer_core.cli.plugins_table import table
+from trainer_core.cli.plugins_table import table, terminal_width
 from trainer_core.discovery.plugins import discover
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         document = {"schema": 1, "plugins": [row._asdict() for row in rows]}
         print(json.dumps(document, indent=1))
     else:
-        print(table(_HEADINGS, rows))
+        print(table(_HEADINGS, rows, width=terminal_width(), elastic="target"))
         unusable = sum(row.status != "ok" for row in rows)
         if unusable:
             note = "cannot be used as they are; 'trainer plugins check' says why"
