@@ -57,6 +57,18 @@ def test_changed_data_file_rebuilds_the_columns(make_dataset: MakeDataset) -> No
     assert open_store(root).numbers("action").tolist() == [9.0] * 5
 
 
+def test_value_that_is_not_finite_is_placed_when_it_is_asked_for(make_dataset: MakeDataset) -> None:
+    root = make_dataset((2, 3))
+    edit_table(root, with_column("action", [0.0, 1.0, 2.0, float("nan"), float("inf")]))
+    store = open_store(root)
+    assert store.numbers("observation.state").shape == (5, 2)
+    with pytest.raises(DatasetError) as caught:
+        store.numbers("action")
+    assert str(caught.value) == (
+        f"{root}: 'action' has a value that is not finite at episode 1, frame 1"
+    )
+
+
 def test_touched_data_file_rebuilds_the_columns(make_dataset: MakeDataset) -> None:
     root = make_dataset((5,))
     open_store(root)

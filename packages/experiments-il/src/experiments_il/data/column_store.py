@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ColumnStore"]
 
-_LAYOUT_VERSION = 1
+_LAYOUT_VERSION = 2
 # Feature names hold no "/", so these cannot collide with one.
 _BEFORE = "edge/before"
 _AFTER = "edge/after"
@@ -68,7 +68,16 @@ class ColumnStore:
         return self._tables.arrays[_AFTER]
 
     def numbers(self, name: str) -> NDArray[Any]:
-        """Return a numeric column `(rows, *item_shape)` in its declared dtype, read-only."""
+        """Return a numeric column `(rows, *item_shape)` in its declared dtype, read-only.
+
+        Raises:
+            DatasetError: It has a value that is not finite, which no training survives.
+        """
+        row = self._tables.extra["not_finite"].get(name)
+        if row is not None:
+            place = self.metadata.episodes.place(row)
+            message = f"{self.metadata.root}: '{name}' has a value that is not finite at {place}"
+            raise DatasetError(message)
         return self._tables.arrays[name]
 
     def frames(self, name: str) -> NDArray[np.uint8]:
@@ -116,7 +125,10 @@ class ColumnStore:
         frame = np.arange(self._rows) - np.repeat(episodes.start, episodes.length)
         arrays[_BEFORE][:] = frame
         arrays[_AFTER][:] = np.repeat(episodes.length, episodes.length) - 1 - frame
-        return {"strings": {name: list(words) for name, words in strings.items()}}
+        return {
+            "strings": {name: list(words) for name, words in strings.items()},
+            "not_finite": {name: row for name in names if (row := _not_finite(arrays[name])) >= 0},
+        }
 
     def _fill_camera(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         ((name, frames),) = arrays.items()
@@ -172,6 +184,14 @@ def _fingerprint(metadata: LeRobotMetadata) -> list[Any]:
     }
     lengths = metadata.episodes.length.tolist()
     return [_LAYOUT_VERSION, files, features, lengths]
+
+
+def _not_finite(column: NDArray[Any]) -> int:
+    """Return the first row with a value that is not finite; -1 if there is none."""
+    if column.dtype.kind != "f":
+        return -1
+    wrong = np.flatnonzero(~np.isfinite(column.reshape(len(column), -1)).all(axis=1))
+    return int(wrong[0]) if wrong.size else -1
 
 
 def _check_order(arrays: Mapping[str, NDArray[Any]], metadata: LeRobotMetadata) -> None:
