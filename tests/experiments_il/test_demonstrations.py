@@ -74,3 +74,13 @@ def test_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not a LeRobotDataset, or its recording never ended"):
         build(tmp_path)
+
+
+def test_batch_is_known_before_anything_is_recorded(tmp_path: Path) -> None:
+    root = tmp_path / "reach"
+    factory = MetaWorldDemonstrations("reach-v3", str(root), windows={"action": [0, 16]})
+    batch = factory.describe_batch(2)
+    assert batch is not None
+    assert list(batch["action"].shape) == [2, 16, 4]
+    assert list(batch["observation.state"].shape) == [2, 39]
+    assert not root.exists()

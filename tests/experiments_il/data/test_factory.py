@@ -142,3 +142,25 @@ def test_missing_pyarrow_names_the_install_line(
         "reading and writing LeRobot data sets needs a package that is not installed: "
         "pip install 'experiments-il[lerobot]'"
     )
+
+
+def test_described_batch_is_the_real_one_without_numbers(make_dataset: MakeDataset) -> None:
+    parameters: dict[str, Any] = {"windows": {"action": [-1, 2]}}
+    root = make_dataset((3,))
+    described = LeRobotFactory(str(root), **parameters).describe_batch(2)
+    real = build(root, **parameters)["dataset"].__getitems__([0, 1])
+    assert described is not None
+    assert {key: list(value.shape) for key, value in described.items()} == {
+        key: list(value.shape) for key, value in real.items()
+    }
+    assert all(value.device.type == "meta" for value in described.values())
+
+
+def test_batch_of_a_missing_data_set_is_not_described(tmp_path: Path) -> None:
+    assert LeRobotFactory(str(tmp_path / "nowhere")).describe_batch(2) is None
+
+
+def test_unknown_key_is_found_without_reading_data(make_dataset: MakeDataset) -> None:
+    factory = LeRobotFactory(str(make_dataset()), keys=["actoin"])
+    with pytest.raises(DatasetError, match="the data set has no key 'actoin'; did you mean"):
+        factory.describe_batch(2)

@@ -84,7 +84,10 @@ def test_length_of_the_run_is_steps(build: Build, trainer: dict[str, Any], steps
         (["trainer.val_every_n_steps=2"], "data.random_regression returned no validation split"),
         (["run.precision=fp16"], "fp16 needs a CUDA device, this run is on 'cpu'"),
         (["optimizer.kwargs={lr: -1}"], "optimizer: AdamW: Invalid learning rate: -1"),
-        (["+callbacks=[{_type_: ema, decay: 2}]"], "cb.ema: decay must be at least 0"),
+        (
+            ["+callbacks=[{_type_: ema, decay: 2}]"],
+            "callbacks.0.decay: expected a number >= 0 and < 1, found 2",
+        ),
         (
             ["trainer={_type_: plain, max_steps: 3, grad_clip_norm: 1.0, _merge_: replace}"],
             (

@@ -82,6 +82,12 @@ class RandomRegression:
         self.noise = noise
         self.data_seed = data_seed
 
+    def describe_batch(self, size: int) -> Batch:
+        """Return a batch without numbers, for the check of shapes."""
+        shapes = {"x": (size, *self.x_shape), "y": (size, *self.y_shape)}
+        batch = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+        return {**batch, "index": torch.empty(size, dtype=torch.int64, device="meta")}
+
     def build(self, opt_params: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the splits; there is nothing to normalise."""
         del opt_params, params

@@ -82,7 +82,12 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class DatasetFactory(Protocol):
-    """Opens a data set. Constructed with the keys of the `data:` section but the loader's."""
+    """Opens a data set. Constructed with the keys of the `data:` section but the loader's.
+
+    A factory that can say what its batches look like without reading data has another method,
+    `describe_batch(size: int) -> Batch | None`: a batch of `size` samples on torch's meta device,
+    None where that is not known yet. `trainer check --deep` sends it through the model.
+    """
 
     def build(self, opt_params: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         """Return `{"dataset": ..., "norm_stats": {...}}`, optionally `"val_dataset"`.

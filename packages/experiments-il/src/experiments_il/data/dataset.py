@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 import torch
 
+from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.video import VideoFrames
 from experiments_il.data.windows import EdgeDistances, Window
@@ -19,25 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from experiments_il.data.column_store import ColumnStore
-    from experiments_il.data.lerobot_format import Feature
 
 __all__ = ["BatchFeature", "WindowDataset"]
 
 TASK_KEY = "task"
-_INDEX_KEY = "index"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchFeature:
-    """What a key of the batch holds, for every sample.
-
-    Attributes:
-        shape: Without the batch dimension.
-        dtype: A torch dtype's name, or `str`.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
 
 
 class _Reader(Protocol):
@@ -74,9 +59,7 @@ class WindowDataset:
     ) -> None:
         offsets = offsets or {}
         features = store.metadata.info.features
-        if keys is None:
-            keys = [name for name, feature in features.items() if feature.dtype != "string"]
-        names = dict.fromkeys([*keys, *offsets, _INDEX_KEY])
+        names = batch_names(features, keys, tuple(offsets))
         for name in names:
             if name not in features and name != TASK_KEY:
                 known = nearest_hint(name, features)
@@ -86,7 +69,7 @@ class WindowDataset:
         self._episodes = _select_episodes(store, episodes)
         self._rows = _rows_of(store, self._episodes)
         self._windows = {key: Window(values) for key, values in offsets.items()}
-        self._names = tuple(names)
+        self._names = names
         self._features = {key: spec for name in names for key, spec in self._describe(name)}
         self._readers = self._build_readers()
 
@@ -155,17 +138,9 @@ class WindowDataset:
         return lambda edges: self._store.strings(name, edges.rows)
 
     def _describe(self, name: str) -> list[tuple[str, BatchFeature]]:
-        feature = self._store.metadata.info.features.get(name)
-        if feature is None or feature.dtype == "string":
-            return [(name, BatchFeature((), "str"))]
-        dtype = "uint8" if feature.is_frame else _batch_dtype(feature)
-        if name not in self._windows:
-            return [(name, BatchFeature(feature.item_shape, dtype))]
-        length = len(self._windows[name])
-        return [
-            (name, BatchFeature((length, *feature.item_shape), dtype)),
-            (f"{name}_is_pad", BatchFeature((length,), "bool")),
-        ]
+        window = self._windows.get(name)
+        length = len(window) if window is not None else None
+        return describe_key(name, self._store.metadata.info.features.get(name), length)
 
     def _build_readers(self) -> dict[str, _Reader]:
         return {name: self._build_reader(name) for name in self._names}
@@ -191,10 +166,6 @@ class WindowDataset:
 
 def _gather(column: NDArray[Any], window: Window | None, edges: EdgeDistances) -> NDArray[Any]:
     return column[edges.rows] if window is None else window.gather(column, edges)
-
-
-def _batch_dtype(feature: Feature) -> str:
-    return "float32" if feature.dtype.startswith("float") else feature.dtype
 
 
 def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDArray[np.int64]:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from experiments_il.data.column_store import ColumnStore
+    from experiments_il.data.lerobot_format import Feature
     from policy_constructor.ranges import Fraction
+    from trainer_core.protocols import Batch
 
 __all__ = ["LeRobotFactory", "split_episodes"]
 
@@ -96,6 +98,44 @@ class LeRobotFactory:
         if val:
             result["val_dataset"] = WindowDataset(store, offsets, self._keys, val)
         return result
+
+    def describe_batch(self, size: int) -> Batch | None:
+        """Return a batch on the meta device as `info.json` declares it; None without a data set.
+
+        Args:
+            size: Samples.
+
+        Raises:
+            DatasetError: The metadata cannot be read, or a key is not in it.
+        """
+        from experiments_il.data.lerobot_format import INFO_PATH, read_info  # noqa: PLC0415 - numpy
+
+        if not (self._root / INFO_PATH).is_file():
+            return None
+        info = read_info(self._root)
+        return self.describe_features(info.features, info.fps, size)
+
+    def describe_features(self, features: Mapping[str, Feature], fps: float, size: int) -> Batch:
+        """Return a batch on the meta device of some features.
+
+        Args:
+            features: The columns of a data set by key.
+            fps: Its frames per second.
+            size: Samples.
+
+        Raises:
+            DatasetError: A key of the batch is not among the features.
+        """
+        from experiments_il.data.batch_features import batch_names, empty_batch  # noqa: PLC0415 - see above
+        from experiments_il.data.lerobot_format import nearest_hint  # noqa: PLC0415 - numpy, when used
+
+        offsets = self._offsets(fps)
+        for key in (*batch_names(features, self._keys, tuple(offsets)), *self._normalize):
+            if key not in features and key not in {"index", "task"}:
+                hint = nearest_hint(key, features)
+                message = f"the data set has no key '{key}'{hint}"
+                raise DatasetError(message)
+        return empty_batch(features, offsets, self._keys, size)
 
     def _offsets(self, fps: float) -> dict[str, tuple[int, ...]]:
         from experiments_il.data.windows import frame_offsets  # noqa: PLC0415 - numpy, when used

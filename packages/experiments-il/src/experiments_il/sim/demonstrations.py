@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from experiments_il.data.durable import is_unused
 from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.lerobot_format import read_info, read_json
-from experiments_il.sim.record import RECORDING_PATH, record_demonstrations
+from experiments_il.sim.metaworld_env import FPS
+from experiments_il.sim.record import RECORDED_FEATURES, RECORDING_PATH, record_demonstrations
 from experiments_il.sim.recording_display import recording_display
 from trainer_core.errors import DatasetError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policy_constructor.ranges import Fraction, NonNegative, Positive
+    from trainer_core.protocols import Batch
 
 __all__ = ["MetaWorldDemonstrations"]
 
@@ -85,6 +87,12 @@ class MetaWorldDemonstrations:
         else:
             self._check_recording()
         return self._reader.build(opt_params, params)
+
+    def describe_batch(self, size: int) -> Batch | None:
+        """Return a batch on the meta device; what is recorded is known before it is recorded."""
+        if not is_unused(self._root):
+            return self._reader.describe_batch(size)
+        return self._reader.describe_features(RECORDED_FEATURES, FPS, size)
 
     def _record(self) -> None:
         with recording_display(self._task, self._episodes) as progress:

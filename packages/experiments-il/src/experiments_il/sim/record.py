@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.durable import claim_staging, is_unused
+from experiments_il.data.lerobot_format import DEFAULT_FEATURES, parse_feature
 from experiments_il.sim.metaworld_env import (
     ACTION_DIM,
     FPS,
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RECORDING_PATH", "Recording", "RecordingProgress", "record_demonstrations"]
+__all__ = [
+    "RECORDED_FEATURES",
+    "RECORDING_PATH",
+    "Recording",
+    "RecordingProgress",
+    "record_demonstrations",
+]
 
 RECORDING_PATH = "meta/recording.json"
 MAX_STEPS = 300
@@ -46,6 +53,10 @@ _FEATURES: dict[str, dict[str, Any]] = {
     "next.done": {"dtype": "bool", "shape": [1]},
     "next.success": {"dtype": "bool", "shape": [1]},
 }
+RECORDED_FEATURES = {name: parse_feature(name, spec) for name, spec in _FEATURES.items()} | {
+    feature.name: feature for feature in DEFAULT_FEATURES
+}
+"""The columns of every recording by key."""
 
 
 @dataclass(frozen=True, slots=True)

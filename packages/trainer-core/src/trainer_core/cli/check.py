@@ -15,6 +15,11 @@ def main(argv: list[str]) -> int:
     """Check a file; return 0 if it may be run, else 2."""
     parser = config_parser("check", "Find every mistake in an experiment file; nothing is run.")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="import the components, build the model without memory, try the shapes of a batch",
+    )
     options = parse_config_line(parser, argv)
     try:
         experiment = load_experiment(options.config, options.overrides, strict=False)
@@ -22,6 +27,11 @@ def main(argv: list[str]) -> int:
         errors, warnings, summary = list(error.problems), [], ""
     else:
         errors, warnings = experiment.problems, experiment.warnings
+        if options.deep and not errors:
+            from trainer_core.engine.deep_check import deep_check
+
+            errors, found = deep_check(experiment)
+            warnings = [*warnings, *found]
         summary = "" if errors else _summary(experiment)
     if options.json:
         import json

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment.schema import ExperimentConfig
     from trainer_core.ranks import Ranks
 
-__all__ = ["Experiment", "build_experiment"]
+__all__ = ["Experiment", "build_experiment", "build_trainer"]
 
 
 def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
@@ -65,7 +65,7 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         grad_accum_steps=config.trainer.grad_accum_steps,
         ranks=ranks,
     )
-    trainer = _build_trainer(loaded, models, optimizers, device, options)
+    trainer = build_trainer(loaded, models, optimizers, device, options)
     evaluation = config.evaluation
     experiment = Experiment(
         name=config.run.name,
@@ -156,13 +156,18 @@ def _with_default_callbacks(callbacks: list[Any]) -> list[Any]:
     return [*callbacks, ModelCheckpoint()]
 
 
-def _build_trainer(
+def build_trainer(
     loaded: LoadedExperiment,
     models: nn.ModuleDict,
     optimizers: dict[str, torch.optim.Optimizer],
     device: torch.device,
     options: StepOptions,
 ) -> Any:
+    """Return the trainer of an experiment, with its loss and what the engine decides.
+
+    Raises:
+        ConfigError: The trainer or the loss refuses a value, or cannot honour a key of the engine.
+    """
     config, plugins = loaded.config, loaded.plugins
     spec = config.trainer.component
     loss = None
