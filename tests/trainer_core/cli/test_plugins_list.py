@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from typing import TYPE_CHECKING
 
+import pytest
+
 from trainer_core.cli import main
+from trainer_core.cli.commands import COMMANDS
+from trainer_core.discovery.names import OWN_COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 LOSSES = "trainer_core.losses"
 
@@ -82,3 +86,73 @@ def test_command_of_two_wheels_needs_the_wheel(
     )
     assert main(["acme-b::walk", "x"]) == 0
     assert capsys.readouterr().out == "acme-b ['x']\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (
+            "acme-walk",
+            (
+                "command 'walk' of acme-walk 1.0 cannot be used: "
+                "TRAINER_DISABLE_PLUGINS or --disable-plugin names it"
+            ),
+        ),
+        (
+            "",
+            (
+                "command 'walk' of acme-walk 1.0 cannot be used: it requires trainer-core>=2, "
+                "and this is trainer-core 0.1.0"
+            ),
+        ),
+    ],
+)
+def test_command_that_cannot_be_used_says_why(
+    variable: str,
+    message: str,
+    fake_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site = fake_wheel("acme-walk", {"trainer_core.commands": {"walk": "acme_walk:main"}})
+    with (site / "acme_walk-1.0.dist-info" / "METADATA").open("a") as file:
+        file.write("Requires-Dist: trainer-core>=2\n")
+    monkeypatch.setenv("TRAINER_DISABLE_PLUGINS", variable)
+
+    assert main(["walk"]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_command_under_a_name_of_ours_is_hidden(
+    fake_wheel: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {words[0] for words in COMMANDS} <= OWN_COMMANDS
+    fake_wheel("acme-run", {"trainer_core.commands": {"run": "acme_run:main"}})
+
+    assert listed(capsys, "--dist", "acme-run") == {"run": "shadowed"}
+    assert main(["plugins", "check", "acme-run"]) == 1
+    assert "'trainer run' is a command of trainer-core, which hides" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        ("plugins list --json", "torch numpy pydantic yaml pluggy rich"),
+        ("--help", "torch numpy pydantic yaml pluggy rich"),
+        ("plugins info loss.torch", "torch numpy pluggy rich experiments_il"),
+        ("plugins new acme-new --kind op", "torch numpy pydantic yaml pluggy rich"),
+        ("config recipes", "torch numpy pydantic pluggy rich experiments_il"),
+    ],
+)
+def test_reading_imports_nothing_heavy(arguments: str, absent: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom trainer_core.cli import main\n"
+        f"code = main({arguments.split()!r})\n"
+        f"print(code, *(set({absent.split()!r}) & sys.modules.keys()), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr.splitlines()[-1] == "0"

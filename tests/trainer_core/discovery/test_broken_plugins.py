@@ -83,7 +83,13 @@ def zoo(fake_wheel: Callable[..., Path], tmp_path: Path) -> None:
         ["plugins", "list", "--kind", "loss"],
         ["check", "exp.yaml"],
         ["check", "exp.yaml", "--json"],
+        ["plugins", "info", "zoo-loop"],
+        ["plugins", "info", "loss.zoo_syntax"],
+        ["plugins", "info", "zoo-gone::gone", "--json"],
         ["config", "show", "exp.yaml"],
+        ["config", "explain", "exp.yaml", "run.seed"],
+        ["config", "schema"],
+        ["config", "recipes"],
         ["config", "show", "exp.yaml", "--sources", "--json"],
     ],
 )

@@ -132,3 +132,17 @@ def test_switched_off_wheel_leaves_recipes_to_the_other(
     monkeypatch.setenv("TRAINER_DISABLE_PLUGINS", "steps-a")
 
     assert discover().find_recipe("walks/walk") == file
+
+
+def test_hook_of_a_wheel_for_a_later_api_is_left_out(fake_wheel: Callable[..., Path]) -> None:
+    require(fake_wheel("acme-h", {"trainer_core.hooks": {"h": "acme_later"}}), "trainer-core>=2")
+    plugins = discover()
+
+    plugins.hook_manager()
+
+    assert plugins.hook_problems == [
+        (
+            "hook plugin 'h' of acme-h 1.0 (acme_later) is not used: it requires trainer-core>=2, "
+            "and this is trainer-core 0.1.0"
+        )
+    ]

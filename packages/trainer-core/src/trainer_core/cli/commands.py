@@ -72,6 +72,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     claims = [ref for ref in installed if ref.key == name and dist in {"", ref.dist}]
     if claims:
         return _run_installed(_single(claims), list(arguments[1:]))
+    _require_usable(name)
     return _unknown(arguments, [ref.key for ref in installed])
 
 
@@ -93,9 +94,8 @@ def installed_commands() -> list[ComponentRef]:
     """Return the commands of other wheels; our own names are taken."""
     from trainer_core.discovery.plugins import discover
 
-    taken = {words[0] for words in COMMANDS}
     plugins = discover()
-    return [ref for ref in plugins.usable(plugins.commands, "conflict") if ref.key not in taken]
+    return plugins.usable(plugins.commands, "conflict")
 
 
 def _single(claims: list[ComponentRef]) -> ComponentRef:
@@ -107,6 +107,22 @@ def _single(claims: list[ComponentRef]) -> ComponentRef:
     choices = " or ".join(f"'trainer {ref.dist}::{ref.key}'" for ref in claims)
     msg = f"command {claims[0].key!r} is provided by {wheels}; write {choices}"
     raise UserError(msg)
+
+
+def _require_usable(name: str) -> None:
+    """Say why a command that is installed cannot be used.
+
+    Raises:
+        UserError: It is switched off, or of a wheel for another version.
+    """
+    from trainer_core.discovery.plugins import discover
+    from trainer_core.errors import UserError
+
+    plugins = discover()
+    for ref in plugins.commands:
+        if ref.key == name and plugins.status(ref) in {"blocked", "incompatible"}:
+            msg = f"command {name!r} of {ref.wheel} cannot be used: {plugins.reason(ref)}"
+            raise UserError(msg)
 
 
 def _run_installed(ref: ComponentRef, arguments: list[str]) -> int:

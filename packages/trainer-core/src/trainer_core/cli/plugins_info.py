@@ -127,7 +127,8 @@ def _component(component: dict[str, Any]) -> Iterator[str]:
         yield f"  source     {component['location']}"
     yield from _installed(component["installed"])
     if component["parameters"] is None:
-        yield "  its parameters cannot be read from source"
+        if component["kind"] not in {"command", "hook", "recipe"}:
+            yield "  its parameters cannot be read from source"
         return
     rows = [_parameter_row(p) for p in component["parameters"]]
     if component["accepts_any_keyword"]:

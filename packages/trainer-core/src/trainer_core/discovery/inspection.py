@@ -107,6 +107,10 @@ def _of_declarations(plugins: Plugins) -> Iterator[Finding]:
             message = f"another copy of {ref.dist} hides this one"
             cure = f"run 'pip uninstall {ref.dist}' until none is left, then install it once"
             yield _about(ref._replace(kind="", key=""), "shadowed", message, cure)
+        elif ref.kind == "command" and plugins.status(ref) == "shadowed":
+            message = f"'trainer {ref.key}' is a command of trainer-core, which hides this one"
+            cure = "its author must give it another name"
+            yield _about(ref, "shadowed", message, cure)
         elif plugins.status(ref) == "blocked":
             message = f"it is switched off: {plugins.reason(ref)}"
             cure = "nothing, if that is meant to be so"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPONENT_GROUPS",
     "GROUPS",
+    "OWN_COMMANDS",
     "OWN_DISTS",
     "POSITIONS",
     "PROTOCOLS",
@@ -72,6 +73,9 @@ POSITIONS: dict[str, tuple[str, ...]] = {
     "metrics": ("metric",),
 }
 """The kinds that each section of an experiment file takes."""
+
+OWN_COMMANDS = frozenset({"check", "ckpt", "config", "model", "plugins", "report", "run"})
+"""First words of trainer-core's own commands, which no wheel can take."""
 
 OWN_DISTS = frozenset(
     {"experiments-il", "policy-constructor", "trainer-core", "trainer-ddp", "trainer-ray"}

@@ -13,7 +13,15 @@ from policy_constructor.discovery.metadata import scan
 from policy_constructor.discovery.registry import Registry, RegistryError, build_registries
 from trainer_core.discovery.blocking import blocked_by_environment, blocked_outside, reasons
 from trainer_core.discovery.compatibility import find_mismatches
-from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS, PROTOCOLS, an, install_hint, noun
+from trainer_core.discovery.names import (
+    COMPONENT_GROUPS,
+    GROUPS,
+    OWN_COMMANDS,
+    PROTOCOLS,
+    an,
+    install_hint,
+    noun,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -158,6 +166,11 @@ class Plugins:
         from trainer_core.discovery.hooking import start_hooks  # noqa: PLC0415 - costs pluggy
 
         manager, problems = start_hooks(self.usable(self.hooks))
+        problems += [
+            f"hook plugin {ref.key!r} of {ref.wheel} ({ref.target}) is not used: {self.reason(ref)}"
+            for ref in self.hooks
+            if self.status(ref) == "incompatible"
+        ]
         if problems != self.hook_problems:
             self.hook_problems = problems
             _warn(problems)
@@ -173,7 +186,7 @@ class Plugins:
         """Return what `trainer plugins list` says of a command, recipe, hook or family."""
         if ref.problem is not None:
             return "invalid"
-        if ref.shadowed:
+        if ref.shadowed or (ref.kind == "command" and ref.key in OWN_COMMANDS):
             return "shadowed"
         if {ref.dist, ref.full_id} & self._blocked.keys():
             return "blocked"
