@@ -47,6 +47,9 @@ COMMANDS = {
     ("config", "recipes"): Command(
         "config recipes", "trainer_core.cli.config_recipes", "list the recipes that wheels bring"
     ),
+    ("model", "show"): Command(
+        "model show CONFIG", "trainer_core.cli.model_show", "show a model's parts and graph"
+    ),
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
     ),
