@@ -24,6 +24,7 @@ COMMANDS = [
     (["config", "show", str(EXPERIMENT), "--sources"], HEAVY | {"experiments_il", "pluggy"}),
     (["config", "explain", str(EXPERIMENT), "run.seed"], HEAVY | {"experiments_il", "pluggy"}),
     (["config", "schema"], HEAVY | {"experiments_il", "pluggy"}),
+    (["config", "migrate", str(EXPERIMENT)], HEAVY | {"experiments_il", "pluggy"}),
     (["check", str(EXPERIMENT)], HEAVY | {"experiments_il", "pluggy"}),
     (["check", "il/pick_place"], HEAVY | {"experiments_il", "pluggy"}),
     (["check", "nothing.yaml"], HEAVY | {"experiments_il", "pluggy"}),

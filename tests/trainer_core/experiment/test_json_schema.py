@@ -14,9 +14,12 @@ from policy_constructor.config.parse import parse_text
 from policy_constructor.config.report import Report
 from trainer_core.discovery.plugins import discover
 from trainer_core.experiment.json_schema import build_schema
+from trainer_core.experiment.schema import ExperimentConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from trainer_core.discovery.plugins import Plugins
 
 ROOT = Path(__file__).parents[3]
 EXPERIMENT = ROOT / "tests/trainer_core/data/experiment.yaml"
@@ -37,10 +40,23 @@ def read(text: str) -> Any:
 
 
 def examples() -> Iterator[Any]:
+    """Yield the examples of our files; some are other files, or use a reader's own component."""
+    sections = {*ExperimentConfig.model_fields, "model", "defaults", "inputs"}
+    plugins = discover()
     for page in PAGES:
         blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
         for number, block in enumerate(blocks):
-            yield pytest.param(block, id=f"{page.name}-{number}")
+            names = re.findall(r"_type_: *([\w.]+)", block)
+            is_installed = all(is_known(name, plugins) for name in names)
+            if is_installed and sections & read(block).keys():
+                yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+def is_known(name: str, plugins: Plugins) -> bool:
+    kind, _, key = name.partition(".")
+    registry = plugins.registries.get(kind)
+    kinds = plugins.registries.values()
+    return (registry is not None and key in registry) or any(name in known for known in kinds)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +81,10 @@ def test_schema_is_a_schema(schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize("file", [*RECIPES, EXPERIMENT], ids=lambda file: file.stem)
 def test_recipe_validates(file: Path, validator: Draft202012Validator) -> None:
     assert mistake(validator, read(file.read_text())) == ""
+
+
+def test_docs_have_examples_of_our_files() -> None:
+    assert len(list(examples())) >= 4
 
 
 @pytest.mark.parametrize("text", list(examples()))

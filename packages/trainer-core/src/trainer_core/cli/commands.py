@@ -44,6 +44,11 @@ COMMANDS = {
     ("config", "schema"): Command(
         "config schema", "trainer_core.cli.config_schema", "write a JSON Schema for editors"
     ),
+    ("config", "migrate"): Command(
+        "config migrate OLD",
+        "trainer_core.cli.config_migrate",
+        "turn an older file into one of ours",
+    ),
     ("config", "recipes"): Command(
         "config recipes", "trainer_core.cli.config_recipes", "list the recipes that wheels bring"
     ),

@@ -1,0 +1,1 @@
+"""Experiment files of two earlier generations of this system, turned into ours."""
