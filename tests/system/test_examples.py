@@ -43,5 +43,6 @@ def test_example_runs_and_passes_the_kit(example: Path, workshop: CleanEnvironme
     announcement = example / "runs" / example.name / "announcement.txt"  # of the hook
     assert announcement.exists() == (example.name == "acme-constant")
 
-    kit = workshop.run("python", "-m", "pytest", "-q", cwd=example)
+    by_name = f"--trainer-conformance={example.name}"
+    kit = workshop.run("python", "-m", "pytest", "-q", by_name, "tests", cwd=example)
     assert kit.returncode == 0, kit.stdout
