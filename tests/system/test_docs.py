@@ -23,7 +23,11 @@ READMES = [
     *sorted(ROOT.glob("packages/*/README.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
 ]
-OWN_TEST = {"docs/reference/config-language.md"}  # its outputs are compared as well
+OWN_TESTS = {  # pages whose outputs are compared as well
+    "how-to/migrate.md": "trainer_core/cli/test_config_migrate.py",
+    "how-to/publish-a-plugin.md": "trainer_core/scaffold/test_how_to_publish.py",
+    "reference/config-language.md": "policy_constructor/config/test_language_reference.py",
+}
 EXPERIMENT_KEYS = {"run", "data", "trainer"}
 READ_ONLY = ("check", "config", "plugins list", "plugins info", "--help", "--version")
 BLOCK = re.compile(
@@ -67,7 +71,7 @@ def commands_of(block: Block) -> list[list[str]]:
     return [each for each in words if " ".join(each).startswith(READ_ONLY)]
 
 
-RUNNABLE = [page for page in [*READMES, *DOCS] if str(page.relative_to(ROOT)) not in OWN_TEST]
+RUNNABLE = [page for page in [*READMES, *DOCS] if "/".join(page.parts[-2:]) not in OWN_TESTS]
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
@@ -92,6 +96,11 @@ def test_code_of_the_page_runs(
         elif block.kind == "sh" and page.parts[-3] != "examples":  # those are not installed here
             for words in commands_of(block):
                 assert _run(words) == 0, f"trainer {' '.join(words)}: {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(("page", "test"), OWN_TESTS.items())
+def test_page_with_a_test_of_its_own_is_named_there(page: str, test: str) -> None:
+    assert Path(page).name in (ROOT / "tests" / test).read_text(encoding="utf-8")
 
 
 def _run(words: list[str]) -> int:
