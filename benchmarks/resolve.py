@@ -1,19 +1,24 @@
-"""CPU time of resolving an experiment, beside plain PyYAML loading of the same files.
+"""CPU time of resolving an experiment, beside plain PyYAML loading and Hydra's compose of the same.
 
-The experiment is generated: 265 lines in 7 files, 24 components, 21 references, 2 overrides. Both
-sides read the files from the page cache; their order is rotated from round to round.
+The experiment is generated: 265 lines in 7 files, 24 components, 21 references, 2 overrides. All
+sides read the files from the page cache; their order is rotated from round to round, and they must
+give equal values.
 
     python benchmarks/resolve.py
+    python benchmarks/resolve.py --with-hydra      where hydra-core is installed
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
+import re
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -76,6 +81,29 @@ def component(number: int, references: Iterator[int]) -> str:
     )
 
 
+def generate_for_hydra(entry: Path, folder: Path) -> None:
+    """Write the same experiment in Hydra's dialect: the list of defaults differs."""
+    folder.mkdir()
+    for file in entry.parent.glob("*.yaml"):
+        text = file.read_text()
+        if file == entry:
+            text = re.sub(r"(defaults: \[.*)\]", r"\1, _self_]", text.replace(".yaml", ""))
+        (folder / file.name).write_text(text)
+
+
+def hydra_compose(folder: Path) -> Callable[[], Any]:
+    """Return a call that composes and resolves the experiment; Hydra is initialised once."""
+    hydra = importlib.import_module("hydra")
+    to_container = importlib.import_module("omegaconf").OmegaConf.to_container
+    hydra.initialize_config_dir(str(folder), version_base="1.3").__enter__()
+
+    def compose() -> Any:
+        config = hydra.compose("experiment", overrides=list(OVERRIDES))
+        return to_container(config, resolve=True)
+
+    return compose
+
+
 def cpu_ms(call: Callable[[], object]) -> float:
     """Return the CPU milliseconds of one call."""
     start = time.process_time()
@@ -84,10 +112,13 @@ def cpu_ms(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the medians and their ratio."""
+    """Print the medians and their ratios, the latter taken round by round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--with-hydra", action="store_true", help="compare with hydra-core as well")
+    options = parser.parse_args()
+    if options.with_hydra and importlib.util.find_spec("hydra") is None:
+        parser.error("hydra-core is not installed here: pip install hydra-core")
     with tempfile.TemporaryDirectory() as name:
         entry = generate(Path(name))
         files = sorted(Path(name).glob("*.yaml"))
@@ -97,22 +128,35 @@ def main() -> None:
             for file in files:
                 yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
 
-        calls: dict[str, Callable[[], object]] = {
-            "resolve": lambda: resolve_config(entry, OVERRIDES),
-            "CSafeLoader": load_plain,
+        calls: dict[str, Callable[[], Any]] = {
+            "resolve_config": lambda: resolve_config(entry, OVERRIDES),
+            "yaml.load CSafeLoader": load_plain,
         }
-        times: dict[str, list[float]] = {key: [] for key in calls}
-        for turn in range(rounds):
-            order = list(calls) if turn % 2 else list(reversed(calls))
-            for key in order:
-                times[key].append(cpu_ms(calls[key]))
-    first = times["resolve"][0]
-    middle = {key: statistics.median(values) for key, values in times.items()}
-    ratios = [a / b for a, b in zip(times["resolve"], times["CSafeLoader"], strict=True)]
-    print(f"{count} lines, {len(files)} files, {COMPONENTS} components; CPU ms, {rounds} rounds")
-    print(f"resolve_config        {middle['resolve']:6.2f}   (first call {first:.2f})")
-    print(f"yaml.load CSafeLoader {middle['CSafeLoader']:6.2f}")
-    print(f"ratio                 {statistics.median(ratios):6.2f}")
+        if options.with_hydra:
+            folder = Path(name) / "hydra"
+            generate_for_hydra(entry, folder)
+            calls["hydra.compose"] = compose = hydra_compose(folder)
+            if compose() != resolve_config(entry, OVERRIDES).data:
+                parser.error("hydra.compose and resolve_config give different values")
+        times = measure(calls, options.rounds)
+    print(f"{count} lines, {len(files)} files, {COMPONENTS} components; ", end="")
+    print(f"CPU ms, {options.rounds} rounds")
+    ours = times["resolve_config"]
+    for key, values in times.items():
+        ratio = statistics.median(b / a for a, b in zip(ours, values, strict=True))
+        print(f"{key:<22}{statistics.median(values):8.2f} ms {ratio:8.2f} x resolve_config", end="")
+        print(f"   (first call {values[0]:.2f} ms)")
+
+
+def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU milliseconds of each call in each round; who begins changes."""
+    times: dict[str, list[float]] = {key: [] for key in calls}
+    names = list(calls)
+    for turn in range(rounds):
+        first = turn % len(names)
+        for key in names[first:] + names[:first]:
+            times[key].append(cpu_ms(calls[key]))
+    return times
 
 
 if __name__ == "__main__":
