@@ -57,6 +57,11 @@ def test_nested_bare_name_is_a_block() -> None:
             "unknown optimizer 'AdmaW'; did you mean 'AdamW' or 'Adamax' or 'Adam'?",
         ),
         ("nn.Lienar", [], "unknown block 'nn.Lienar'; did you mean 'nn.Linear'"),
+        (
+            "acme::torch",
+            ["loss"],
+            "unknown loss 'acme::torch'; did you mean 'trainer-core::torch'?",
+        ),
     ],
 )
 def test_unknown_name_says_what_is_near(name: str, kinds: list[str], message: str) -> None:

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.discovery.component import refs_by_kind
 from policy_constructor.discovery.metadata import scan
-from policy_constructor.discovery.registry import Registry, RegistryError, build_registries
+from policy_constructor.discovery.registry import Registry, build_registries
 from trainer_core.discovery.blocking import blocked_by_environment, blocked_outside, reasons
 from trainer_core.discovery.compatibility import find_mismatches
-from trainer_core.discovery.names import (
-    COMPONENT_GROUPS,
-    GROUPS,
-    OWN_COMMANDS,
-    PROTOCOLS,
-    an,
-    install_hint,
-    noun,
-)
+from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS, OWN_COMMANDS, PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -119,7 +111,9 @@ class Plugins:
         first, dot, rest = name.partition(".")
         if dot and first in self.registries:
             if kinds and first not in kinds:
-                raise self._wrong_kind(type_name, first, kinds)
+                from trainer_core.discovery.misses import wrong_kind  # noqa: PLC0415 - a mistake needs it
+
+                raise wrong_kind(self, type_name, first, kinds)
             return self._ref(first, dist + separator + rest)
         positions = kinds or ("block",)
         for kind in positions:
@@ -227,43 +221,9 @@ class Plugins:
         for kind in kinds:
             if name in self.registries[kind]:
                 return self.registries[kind].ref(name)
-        raise self._unknown(name, kinds)
+        from trainer_core.discovery.misses import unknown_name  # noqa: PLC0415 - a mistake needs it
 
-    def _unknown(self, name: str, kinds: Sequence[str]) -> RegistryError:
-        bare = name.rpartition("::")[2]
-        others = [
-            kind
-            for kind, registry in self.registries.items()
-            if kind not in kinds and (bare in registry.keys())  # noqa: SIM118 - not its families
-        ]
-        if others:
-            return self._wrong_kind(name, others[0], kinds)
-        message = f"unknown {noun(kinds[0])} {name!r}"
-        hint = install_hint(bare, kinds) or self._stale_hint(bare, kinds)
-        return RegistryError(
-            f"{message}; {hint}" if hint else message,
-            kind=kinds[0],
-            key=name,
-            suggestions=() if hint else self._nearest(name, kinds),
-        )
-
-    def _stale_hint(self, key: str, kinds: Sequence[str]) -> str:
-        from trainer_core.discovery.stale import stale_hint  # noqa: PLC0415 - a mistake needs it
-
-        return stale_hint(key, kinds, self.entry_points)
-
-    def _nearest(self, name: str, kinds: Sequence[str]) -> tuple[str, ...]:
-        from policy_constructor.spelling import nearest  # noqa: PLC0415 - a mistake needs it
-
-        known = [key for kind in kinds for key in self.registries[kind].known_names()]
-        return nearest(name, known)
-
-    def _wrong_kind(self, name: str, found: str, wanted: Sequence[str]) -> RegistryError:
-        message = f"{name!r} is {an(noun(found))}, not {an(noun(wanted[0]))}"
-        bare = name.rpartition("::")[2].removeprefix(f"{found}.")
-        return RegistryError(
-            message, kind=wanted[0], key=name, suggestions=self._nearest(bare, wanted)
-        )
+        raise unknown_name(self, name, kinds)
 
 
 def discover(
