@@ -74,3 +74,28 @@ def test_unusable_specs_are_explained(
     with pytest.raises(ConfigError) as caught:
         instantiate(spec, plugins, kind="loss", **supplied)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("loss.torch", "a mapping with '_type_' or something to call, not 'loss.torch'"),
+        ({"_type_": "nn.ReLU", "_args_": 3}, "'_args_' of nn.ReLU must be a list of values"),
+        ({"_type_": "nn.ReLU", "_kwargs_": 3}, "'_kwargs_' of nn.ReLU must be a mapping"),
+        ({"_type_": "nn.ReLU", 3: 4}, "the names of parameters are text; nn.ReLU was given 3"),
+        (
+            {"_type_": "nn.ReLU", "inplace": True, "_kwargs_": {"inplace": True}},
+            "nn.ReLU is given 'inplace' twice, once in '_kwargs_'",
+        ),
+        ({"_type_": "nn.Linear", "in_features": "a", "out_features": 1}, "nn.Linear: empty()"),
+    ],
+)
+def test_spec_of_the_wrong_form_is_named(plugins: Plugins, spec: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        instantiate(spec, plugins)
+    assert message in str(caught.value)
+
+
+def test_unknown_kind_names_the_nearest(plugins: Plugins) -> None:
+    with pytest.raises(ConfigError, match=r"there is no kind of component 'los'.* 'loss'"):
+        instantiate({"_type_": "torch"}, plugins, kind="los")

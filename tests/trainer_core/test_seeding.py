@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from trainer_core.seeding import (
@@ -59,3 +61,16 @@ def test_step_seeder_depends_on_step_and_micro_batch() -> None:
         drawn.append(float(torch.rand(())))
     assert drawn[0] == drawn[3]
     assert len(set(drawn)) == 3
+
+
+def test_seed_beyond_the_generators_is_reduced() -> None:
+    set_global_seed(2**100 + 7)
+    first = torch.rand(3)
+    set_global_seed(7)
+    assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("1", TypeError)])
+def test_seed_is_a_non_negative_integer(seed: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        set_global_seed(seed)

@@ -82,3 +82,8 @@ def test_missing_part_is_named_with_its_neighbours(path: Any, message: str) -> N
     with pytest.raises(LookupError) as caught:
         select({"action": [1], "o": SimpleNamespace(_x=1)}, path)
     assert str(caught.value) == message
+
+
+def test_cast_to_integers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"floating dtypes only, not to torch\.int64"):
+        cast_dtype({"x": torch.ones(1)}, torch.int64)

@@ -42,19 +42,22 @@ def instantiate(
             signature, or it refuses a value.
     """
     if not isinstance(spec, Mapping):
+        given: object = spec
+        if not callable(given):
+            message = f"a component is a mapping with '_type_' or something to call, not {spec!r}"
+            raise ConfigError(Problem(message, code="wrong-type"))
         return call_checked(spec, getattr(spec, "__name__", repr(spec)), **supplied)
     name = spec.get("_type_")
     if not isinstance(name, str):
         keys = ", ".join(map(str, spec)) or "nothing"
         raise ConfigError(Problem(f"a component needs '_type_'; found {keys}", code="missing-key"))
     target = load_component(name, plugins, kind=kind)
-    arguments = {key: value for key, value in spec.items() if key not in _SPEC_KEYS}
-    arguments.update(spec.get("_kwargs_") or {})
+    positional, arguments = _arguments(spec, name)
     taken = [key for key in arguments if key in supplied]
     if taken:
         message = f"{name} gets {taken[0]!r} from the engine; remove the key"
         raise ConfigError(Problem(message, path=taken[0], code="supplied-key"))
-    positional = [_build_nested(value, plugins) for value in spec.get("_args_") or ()]
+    positional = [_build_nested(value, plugins) for value in positional]
     named = {key: _build_nested(value, plugins) for key, value in arguments.items()}
     return call_checked(target, name, *positional, **{**named, **supplied})
 
@@ -66,6 +69,11 @@ def load_component(name: str, plugins: Plugins, *, kind: str | Sequence[str] | N
         ConfigError: Nothing usable has the name.
     """
     kinds = (kind,) if isinstance(kind, str) else tuple(kind or ())
+    for wanted in kinds:
+        if wanted not in plugins.registries:
+            near = nearest(wanted, plugins.registries)
+            message = f"there is no kind of component {wanted!r}"
+            raise ConfigError(Problem(message, code="wrong-kind", suggestions=near))
     try:
         return plugins.load(plugins.find(name, kinds))
     except RegistryError as exc:
@@ -98,7 +106,7 @@ def call_checked(target: Callable[..., Any], owner: str, /, *args: Any, **kwargs
         return target(*args, **kwargs)
     except ConfigError:
         raise
-    except ValueError as exc:  # a value that the component itself refuses
+    except (TypeError, ValueError) as exc:  # a value that the component itself refuses
         raise ConfigError(Problem(f"{owner}: {exc}", code="refused-value")) from exc
 
 
@@ -127,6 +135,31 @@ def placed(resolved: ResolvedConfig, *section: Key) -> Iterator[None]:
 
 
 _SPEC_KEYS = frozenset({"_type_", "_args_", "_kwargs_"})
+
+
+def _arguments(spec: Mapping[str, Any], name: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the named arguments of a spec.
+
+    Raises:
+        ConfigError: `_args_` is no list, `_kwargs_` no mapping, a name no text, or given twice.
+    """
+    positional, extra = spec.get("_args_") or (), spec.get("_kwargs_") or {}
+    if isinstance(positional, str) or not isinstance(positional, Sequence):
+        message = f"'_args_' of {name} must be a list of values"
+        raise ConfigError(Problem(message, path="_args_", code="wrong-type"))
+    if not isinstance(extra, Mapping):
+        message = f"'_kwargs_' of {name} must be a mapping of parameters"
+        raise ConfigError(Problem(message, path="_kwargs_", code="wrong-type"))
+    named = {key: value for key, value in spec.items() if key not in _SPEC_KEYS}
+    for key in (*named, *extra):
+        if not isinstance(key, str):
+            message = f"the names of parameters are text; {name} was given {key!r}"
+            raise ConfigError(Problem(message, code="wrong-type"))
+    twice = [key for key in extra if key in named]
+    if twice:
+        message = f"{name} is given {twice[0]!r} twice, once in '_kwargs_'"
+        raise ConfigError(Problem(message, path=twice[0], code="duplicate-key"))
+    return list(positional), {**named, **extra}
 
 
 def _build_nested(value: Any, plugins: Plugins) -> Any:

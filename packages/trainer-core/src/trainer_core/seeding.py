@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,17 +26,26 @@ __all__ = [
 ]
 
 _NUMPY_SEED_BITS = 32
+_TORCH_SEED_BITS = 64
 
 
 def set_global_seed(seed: int) -> None:
     """Seed the global generators of Python, numpy and torch (all devices).
 
     Args:
-        seed: A non-negative integer; numpy gets its lower 32 bits.
+        seed: A non-negative integer; torch gets its lower 64 bits and numpy its lower 32.
+
+    Raises:
+        ValueError: The seed is negative.
+        TypeError: It is no integer.
     """
-    random.seed(seed)
-    np.random.seed(seed % (1 << _NUMPY_SEED_BITS))  # noqa: NPY002 - plugins read the global one
-    torch.manual_seed(seed)
+    number = operator.index(seed)
+    if number < 0:
+        msg = f"a seed must not be negative, got {seed}"
+        raise ValueError(msg)
+    random.seed(number)
+    np.random.seed(number % (1 << _NUMPY_SEED_BITS))  # noqa: NPY002 - plugins read the global one
+    torch.manual_seed(number % (1 << _TORCH_SEED_BITS))
 
 
 def seed_worker(worker_id: int) -> None:

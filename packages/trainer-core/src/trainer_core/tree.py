@@ -30,7 +30,14 @@ PathPart: TypeAlias = str | int
 
 
 def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Return the tree with `fn` applied to each leaf (and to the matching leaves of `rest`)."""
+    """Return the tree with `fn` applied to each leaf (and to the matching leaves of `rest`).
+
+    Dictionaries, lists and tuples, named ones too, are nodes; all else is a leaf, such as None, a
+    data class, or a numpy array.
+
+    Raises:
+        ValueError: One of `rest` has other keys or lengths.
+    """
     return pytree.tree_map(fn, tree, *rest)
 
 
@@ -62,7 +69,14 @@ def move_to_device(tree: Any, device: torch.device | str, *, non_blocking: bool 
 
 
 def cast_dtype(tree: Any, dtype: torch.dtype) -> Any:
-    """Return the tree with floating tensors cast; integers, booleans and others stay."""
+    """Return the tree with floating tensors cast; integers, booleans and others stay.
+
+    Raises:
+        ValueError: `dtype` is no floating one: values would be lost.
+    """
+    if not dtype.is_floating_point:
+        msg = f"floating tensors are cast to floating dtypes only, not to {dtype}"
+        raise ValueError(msg)
 
     def cast(leaf: Any) -> Any:
         floating = isinstance(leaf, Tensor) and leaf.is_floating_point()
