@@ -6,8 +6,10 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
+from benchmarks.damage import damaged
 from benchmarks.mistakes import single_mistakes
 from benchmarks.yaml_text import YamlText
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.errors import Problem
 
-__all__ = ["Corpus", "Verdict", "peak_memory_mb"]
+__all__ = ["Corpus", "Damage", "Verdict", "peak_memory_mb"]
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "packages/experiments-il/src/experiments_il/recipes"
@@ -47,6 +49,25 @@ class Verdict:
     is_right: bool
     on_line: bool
     is_first: bool
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What became of one randomly damaged file.
+
+    Attributes:
+        seed: Makes the same damage again.
+        file: The file that was damaged.
+        data: What it held.
+        problems: How many errors were reported.
+        seconds: CPU time.
+    """
+
+    seed: int
+    file: str
+    data: bytes
+    problems: int
+    seconds: float
 
 
 class Corpus:
@@ -79,6 +100,20 @@ class Corpus:
         finally:
             path.write_text(original)
         return _verdict(mistake, problems, time.process_time() - started)
+
+    def damage(self, seed: int) -> Damage:
+        """Check a file with random damage; whatever is wrong with it is a problem, no exception."""
+        name, data = damaged(self.files, Random(seed))
+        path = self.folder / name
+        original = path.read_bytes()
+        path.write_bytes(data)
+        started = time.process_time()
+        try:
+            problems = tuple(self.problems(name))
+        finally:
+            path.write_bytes(original)
+        seconds = time.process_time() - started
+        return Damage(seed, name, data, len(problems), seconds)
 
     def problems(self, name: str) -> list[Problem]:
         """Return the errors of a file, checked as part of an experiment if it is a model file."""
