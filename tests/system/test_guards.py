@@ -26,6 +26,8 @@ TORCH_FREE = (
     "trainer_core.experiment.loading",
     "trainer_core.discovery.plugins",
     "trainer_core.run",
+    "trainer_core.testing",
+    "trainer_core.testing.pytest_plugin",
     "trainer_ddp",
     "trainer_ray",
     "experiments_il",
