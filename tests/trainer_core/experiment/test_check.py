@@ -276,3 +276,11 @@ def test_parameter_left_over_is_one_problem(experiment_file: Path) -> None:
 def test_unknown_key_like_no_other_lists_those_there_are(experiment_file: Path) -> None:
     problem = load_experiment(experiment_file, ["plugins.x=1"], strict=False).problems[0]
     assert (problem.message, problem.expected) == ("unknown key 'x'", "one of disable, prefer")
+
+
+def test_schedule_takes_the_length_of_the_run(experiment_file: Path) -> None:
+    schedule = "scheduler={_merge_: replace, _type_: sched_cls.CosineAnnealingLR}"
+    assert load_experiment(experiment_file, [schedule], strict=False).problems == []
+    missing = "scheduler={_merge_: replace, _type_: sched_cls.StepLR}"
+    problems = load_experiment(experiment_file, [missing], strict=False).problems
+    assert [problem.message for problem in problems] == ["sched_cls.StepLR needs 'step_size' (int)"]

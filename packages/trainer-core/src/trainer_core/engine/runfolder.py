@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder", "describe_environment", "describe_plugins", "resolved_yaml"]
 
-_OWN = ("checkpoints", "evaluation", "metrics.jsonl", "summary.json", "report.html")
+_OWN = (
+    "checkpoints",
+    "evaluation",
+    "metrics.jsonl",
+    "summary.json",
+    "report.html",
+    "loss_curve.png",
+)
 _PACKAGES = ("torch", "numpy", "safetensors", "trainer-core", "policy-constructor")
 
 

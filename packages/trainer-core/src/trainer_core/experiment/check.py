@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from policy_constructor.config.node import Path
     from policy_constructor.discovery.component import ComponentRef
     from policy_constructor.errors import Problem
+    from policy_constructor.signatures.parameters import Signature
     from trainer_core.discovery.plugins import Plugins
 
 __all__ = ["ENGINE_KEYS", "SUPPLIED", "WRAPPED", "ComponentCheck"]
@@ -128,7 +129,7 @@ class ComponentCheck:
         if node.poisoned or not node.is_mapping:
             return None  # null is allowed in some places; the schema reports all other values
         ref = self._referenced(path, node, kinds)
-        signature = read_signature(ref.target) if ref is not None else None
+        signature = _file_signature(ref) if ref is not None else None
         if ref is not None:
             self.count += 1
             self._check_wrapped(path, node, ref)
@@ -212,16 +213,12 @@ class ComponentCheck:
         if kind is None or type_node is None or not isinstance(type_node.value, str):
             return
         wrapped = self._find((*path, "type"), type_node, (kind,))
-        signature = read_signature(wrapped.target) if wrapped is not None else None
+        signature = _file_signature(wrapped) if wrapped is not None else None
         if wrapped is None or signature is None:
             return
-        parameters = {
-            name: replace(parameter, required=False) if name in _RUN_LENGTHS else parameter
-            for name, parameter in signature.parameters.items()
-        }
         has_kwargs = given is not None and given.is_mapping
         check_arguments(
-            replace(signature, parameters=parameters),
+            signature,
             given if given is not None and has_kwargs else Node({}),
             (*path, "kwargs") if has_kwargs else path,
             owner=wrapped.full_id,
@@ -233,6 +230,18 @@ class ComponentCheck:
     def _note_unchecked(self, path: Path, ref: ComponentRef) -> None:
         message = f"the parameters of {ref.full_id} are not checked: {ref.target} has no source"
         self.unchecked.append(self.resolved.problem(path, message, code="not-checked"))
+
+
+def _file_signature(ref: ComponentRef) -> Signature | None:
+    """Return what a file may and must set of a component; schedules get the run's length."""
+    signature = read_signature(ref.target)
+    if signature is None or ref.kind != "sched_cls":
+        return signature
+    parameters = {
+        name: replace(parameter, required=False) if name in _RUN_LENGTHS else parameter
+        for name, parameter in signature.parameters.items()
+    }
+    return replace(signature, parameters=parameters)
 
 
 def _wanted(kinds: Sequence[str]) -> str:
