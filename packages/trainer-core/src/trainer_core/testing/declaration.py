@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from policy_constructor.discovery.metadata import read_headers
+from policy_constructor.discovery.metadata import normalize_name, read_headers
 from trainer_core.discovery.plugins import Plugins, discover
 from trainer_core.testing.isolated import import_package, list_plugins
 
@@ -130,7 +131,12 @@ class Conformance:
         """The wheel requires trainer-core or policy-constructor with a lower and an upper bound."""
         ref = self.ref()
         headers = read_headers(ref.origin)
-        wanted = [r for r in headers.get("requires-dist", []) if r.startswith(tuple(_CONTRACTS))]
+        wanted = [r for r in headers.get("requires-dist", []) if _name_of(r) in _CONTRACTS]
         bounded = [r for r in wanted if ">=" in r and "<" in r]
         message = f"{ref.wheel} needs a range such as 'trainer-core>=0.1,<0.2' in its dependencies"
         require(bounded or ref.dist in _CONTRACTS, message)
+
+
+def _name_of(requirement: str) -> str:
+    """Return the wheel that a line of `Requires-Dist` is about."""
+    return normalize_name(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
