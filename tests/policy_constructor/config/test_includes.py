@@ -240,3 +240,14 @@ def test_missing_include_silences_what_may_follow_from_it(write: Callable[..., N
     assert [problem.code for problem in resolved.problems] == ["missing-file"]
     assert resolved.incomplete
     assert resolved.root.value["a"].poisoned
+
+
+def test_misspelt_recipe_names_the_nearest(write: Callable[..., None]) -> None:
+    write("defaults: [il/pick_plcae]\n")
+    resolved = resolve_config(
+        "exp.yaml",
+        find_recipe=lambda _: None,
+        recipe_names=lambda: ["il/reach", "il/pick_place"],
+        strict=False,
+    )
+    assert [problem.suggestions for problem in resolved.problems] == [("il/pick_place",)]

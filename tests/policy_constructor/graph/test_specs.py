@@ -70,3 +70,12 @@ def test_wrong_setting_is_refused(settings: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compile_graph({"settings": settings, "model": {"_type_": "mlp", "dims": [1, 2]}})
     assert [problem.message for problem in caught.value.problems] == [message]
+
+
+def test_misspelt_target_names_the_nearest() -> None:
+    settings = {"allow_target": True, "allowed_import_prefixes": ["torch.nn"]}
+    resolved = resolve_config({"settings": settings, "model": {"_target_": "torch.nn.Lnear"}})
+    compile_graph(resolved, strict=False)
+    problem = resolved.problems[0]
+    assert (problem.path, problem.message) == ("model._target_", "there is no 'Lnear' in torch.nn")
+    assert problem.suggestions[0] == "Linear"

@@ -12,10 +12,10 @@ from policy_constructor.config.memory import from_plain
 from policy_constructor.config.node import Mark, Node, Source
 from policy_constructor.config.parse import MAX_BYTES, MAX_DEPTH, parse_text
 from policy_constructor.config.scalars import kind_of, show
-from policy_constructor.spelling import is_slip
+from policy_constructor.spelling import is_slip, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from policy_constructor.config.node import Path
     from policy_constructor.config.report import Report
@@ -38,9 +38,15 @@ class Loader:
         has_template: Whether a `_template_` may occur.
     """
 
-    def __init__(self, report: Report, find_recipe: FindRecipe | None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        find_recipe: FindRecipe | None,
+        recipe_names: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self.report = report
         self.find_recipe = find_recipe
+        self.recipe_names = recipe_names
         self.layers: list[Node] = []
         self.sources: list[Source] = []
         self.has_merge = False
@@ -172,7 +178,7 @@ class Loader:
             f"there is no {'file or recipe' if self.find_recipe else 'file'} {name!r}",
             path,
             code="missing-file",
-            suggestions=tuple(prefix + entry for entry in near),
+            suggestions=(*(prefix + entry for entry in near), *nearest(name, self.recipe_names())),
         )
 
 

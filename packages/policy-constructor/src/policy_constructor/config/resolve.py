@@ -17,7 +17,7 @@ from policy_constructor.config.unknown import report_lookalikes
 from policy_constructor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path as FilePath
 
     from policy_constructor.config.merge import LeftOver
@@ -31,6 +31,7 @@ def resolve_config(
     overrides: Sequence[str] = (),
     *,
     find_recipe: Callable[[str], FilePath | None] | None = None,
+    recipe_names: Callable[[], Iterable[str]] = tuple,
     included_from: Mark | None = None,
     strict: bool = True,
     extra_layer: Node | None = None,
@@ -42,6 +43,7 @@ def resolve_config(
         source: A file, the name of a recipe, or a mapping.
         overrides: Arguments of the command line, such as `optimizer.lr=1e-4`.
         find_recipe: Finds the file of a recipe by its name.
+        recipe_names: Returns the names of all recipes; asked when a file is missing.
         included_from: Where the file was named, if in another one.
         strict: Raise when anything is wrong; else return what there is, with `problems` filled in
             and the values that failed poisoned.
@@ -54,7 +56,7 @@ def resolve_config(
         ConfigError: With every problem found, in file order; only when `strict`.
     """
     report = Report()
-    loader = Loader(report, find_recipe)
+    loader = Loader(report, find_recipe, recipe_names)
     loader.load(source, included_from)
     cli = Source(CLI)
     overrides = [overrides] if isinstance(overrides, str) else overrides

@@ -9,6 +9,8 @@ from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.graph.ir import SpecIR
 from policy_constructor.graph.reporting import describe
 from policy_constructor.signatures.signature import check_arguments, read_signature
+from policy_constructor.source.static import public_names
+from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
     from policy_constructor.config.node import Node, Path
@@ -134,9 +136,22 @@ class SpecCompiler:
                 report=self.report.error,
             )
         elif self.settings.policy == "strict" and has_source:
+            if "_target_" in node.value and self._is_misspelt(target, (*path, "_target_")):
+                return
             expected = "settings.signature_policy: best_effort, which lets it pass"
             message = f"the source of {key!r} cannot be read, so its arguments are unchecked"
             self.report.error(path, message, code="unchecked", expected=expected)
+
+    def _is_misspelt(self, target: str, where: Path) -> bool:
+        """Whether an import path is nearly that of something in its module; it is reported."""
+        module, _, attr = target.partition(":")
+        names = public_names(module)
+        near = nearest(attr, names)
+        if attr in names or not near:
+            return False
+        message = f"there is no {attr!r} in {module}"
+        self.report.error(where, message, code="target", suggestions=near)
+        return True
 
     def _arguments(
         self, node: Node, path: Path, skip: frozenset[str]

@@ -28,7 +28,13 @@ def resolve_for_reading(config: str, overrides: Sequence[str]) -> tuple[Resolved
     """
     plugins = discover()
     path = find_config(config, plugins)
-    resolved = resolve_config(path, overrides, find_recipe=plugins.find_recipe, strict=False)
+    resolved = resolve_config(
+        path,
+        overrides,
+        find_recipe=plugins.find_recipe,
+        recipe_names=plugins.recipe_names,
+        strict=False,
+    )
     for problem in problems_of(resolved):
         print(render_problem(problem), file=sys.stderr)
     return resolved, plugins

@@ -56,7 +56,13 @@ def _components(
         ConfigError: The file has mistakes; all of them.
     """
     path = find_config(config, plugins)
-    resolved = resolve_config(path, overrides, find_recipe=plugins.find_recipe, strict=False)
+    resolved = resolve_config(
+        path,
+        overrides,
+        find_recipe=plugins.find_recipe,
+        recipe_names=plugins.recipe_names,
+        strict=False,
+    )
     if resolved.node("run") is not None or resolved.node("models") is not None:
         experiment = load_experiment(path, overrides, plugins=plugins)
         for plan in experiment.models.values():

@@ -108,6 +108,7 @@ def load_experiment(
         source,
         overrides,
         find_recipe=installed.find_recipe,
+        recipe_names=installed.recipe_names,
         strict=False,
         section_keys=SECTION_KEYS,
     )

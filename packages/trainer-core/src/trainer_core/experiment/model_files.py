@@ -71,6 +71,7 @@ def open_model_file(
         return resolve_config(
             file if is_file(str(file)) else str(config.value),
             find_recipe=plugins.find_recipe,
+            recipe_names=plugins.recipe_names,
             included_from=config.mark,
             strict=False,
             extra_layer=None if layer is None else Node({"params": layer}),
