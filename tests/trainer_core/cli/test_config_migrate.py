@@ -186,6 +186,24 @@ def test_component_that_is_not_installed_is_noted(capsys: Capture) -> None:
     ]
 
 
+def test_numbers_of_frames_become_windows(capsys: Capture) -> None:
+    params = "{root: a, action_horizon: 40, obs_proprio_history: 3}"
+    text, errors = migrate(f"data: {{datamodule: {{type: lerobot, params: {params}}}}}", capsys)
+    assert (
+        "data:\n"
+        "  _type_: lerobot\n"
+        "  root: a\n"
+        "  windows:\n"
+        "    action: [0, 40]\n"
+        "    observation.state: [-2, 1]\n"
+    ) in text
+    where = "old.yaml:1: note: data.datamodule.params"
+    assert errors == [
+        f"{where}.action_horizon: is the window of action now",
+        f"{where}.obs_proprio_history: is the window of observation.state now",
+    ]
+
+
 def test_section_of_the_wrong_kind_is_kept_as_a_comment(capsys: Capture) -> None:
     text, errors = migrate("train: {loss: 3, epoch: 1}\nmodel: [head.yaml]\n", capsys)
     assert [line.split(": ", 2)[2] for line in errors] == [

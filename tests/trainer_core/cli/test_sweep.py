@@ -108,8 +108,11 @@ def test_failed_trial_does_not_stop_the_others(sweep: Callable[..., int]) -> Non
     assert statuses() == ["failed", "completed"]
 
 
-def test_interrupted_trial_ends_the_sweep(sweep: Callable[..., int]) -> None:
+def test_interrupted_trial_ends_the_sweep(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert sweep("runner.stops_at=0") == 75
+    assert capfd.readouterr().out.endswith("the state is saved; the same command goes on\n")
     assert statuses() == ["interrupted", "pending"]
     assert starts() == [1, 0]
 

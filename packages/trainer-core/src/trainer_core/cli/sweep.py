@@ -121,7 +121,10 @@ class _Sweep:
         """Return the table of results, or the document of `sweep.json`."""
         if self.options.json:
             return to_json_text(self._document())
-        return f"{to_table(self.records)}\nsee {self.file}\n"
+        lines = [to_table(self.records), f"see {self.file}"]
+        if self.is_interrupted:
+            lines.append("the state is saved; the same command goes on")
+        return "\n".join(lines) + "\n"
 
     def _take_over_finished(self) -> None:
         """Mark the trials that an earlier sweep completed from the same configuration."""

@@ -148,6 +148,8 @@ def _spec(old: Piece | None, key: str, report: Report) -> Piece | None:
 def _data(old: Piece, report: Report) -> Piece:
     data = _spec(old.take("datamodule"), "data.datamodule", report) or mapping()
     data.before, data.is_flow = [*old.before, *data.before], False
+    if "lerobot" in str(data.members.get("_type_", data).plain):
+        _count_frames(data, report)
     for key in ("batch_size", "num_workers"):
         value = old.take(key)
         if value is not None:
@@ -155,6 +157,25 @@ def _data(old: Piece, report: Report) -> Piece:
     for key in list(old.members):
         report.lose(old.take(key), f"data.{key}", _LOADER, data)
     return data
+
+
+def _count_frames(data: Piece, report: Report) -> None:
+    """Turn numbers of frames into windows around the present one."""
+    windows = mapping()
+    for old, key, is_past in (
+        ("action_horizon", "action", False),
+        ("obs_proprio_history", "observation.state", True),
+    ):
+        count = data.members.get(old)
+        if count is None or not isinstance(count.plain, int):
+            continue
+        bounds = (1 - count.plain, 1) if is_past else (0, count.plain)
+        windows.members[key] = window = Piece([scalar(bound) for bound in bounds], is_flow=True)
+        window.before, window.after = count.before, count.after
+        report.note(count, f"data.datamodule.params.{old}", f"is the window of {key} now")
+        data.take(old)
+    if windows.members:
+        data.members["windows"] = windows
 
 
 def _trainer(train: Piece, report: Report) -> Piece:
