@@ -83,6 +83,11 @@ def test_refusing_disk_leaves_the_old_checkpoint(
     assert open_checkpoint(tmp_path / "step-000000003").step == 3
 
 
+def test_refused_hint_does_not_undo_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "LATEST").mkdir()
+    assert open_checkpoint(save(tmp_path, 3)).step == 3
+
+
 def test_abandoned_folder_is_gone(tmp_path: Path) -> None:
     abandon_checkpoint(begin_checkpoint(tmp_path, 1))
     assert not list(tmp_path.iterdir())
@@ -96,7 +101,6 @@ def test_sweep_removes_the_litter_of_the_dead_only(tmp_path: Path) -> None:
     old = tmp_path / ".tmp-gone-step-000000001"
     for folder in (dead, alive, foreign, old):
         folder.mkdir()
-    os.utime(old, (0, 0))
     save(tmp_path, 2)
     assert sweep(tmp_path) == 2
     left = {path.name for path in tmp_path.iterdir()}

@@ -125,6 +125,17 @@ def test_runner_sees_the_options(
     assert capsys.readouterr().out.splitlines()[0] == seen
 
 
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [([], "the same command"), (["--resume", "none"], "the same command with --resume auto")],
+)
+def test_interrupted_run_says_how_to_go_on(
+    options: list[str], command: str, fake_runner: Path, capsys: Capture
+) -> None:
+    main(["run", str(fake_runner), *FAKE, "runner.status=interrupted", *options])
+    assert f"the state is saved; {command} goes on" in capsys.readouterr().out.splitlines()
+
+
 def test_summary_has_success_rate_and_interval(fake_runner: Path, capsys: Capture) -> None:
     assert main(["run", str(fake_runner), *FAKE]) == 0
 

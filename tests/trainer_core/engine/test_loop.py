@@ -343,6 +343,17 @@ def test_full_disk_does_not_end_the_training(
     assert caplog.messages[0].endswith("File too large")
 
 
+def test_report_that_cannot_be_written_fails_nothing(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("trainer.max_steps=2")
+    report = tmp_path / "run" / "report.html"
+    report.unlink()
+    report.mkdir()
+    assert train("trainer.max_steps=2").status == "completed"
+    assert caplog.messages == [f"no report: cannot write {report}: Is a directory"]
+
+
 def test_weights_that_are_not_finite_are_not_saved(train: Train) -> None:
     def spy(experiment: Any) -> None:
         interrupt(4)(experiment)

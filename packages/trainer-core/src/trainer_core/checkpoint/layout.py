@@ -47,6 +47,7 @@ STATE = "state.json"
 LATEST = "LATEST"
 QUARANTINE = "quarantine"
 TEMPORARY_PREFIX = ".tmp-"
+GONE_PREFIX = f"{TEMPORARY_PREFIX}gone-"
 
 _STEP_FOLDER = re.compile(r"step-(\d{9,})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")

@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from trainer_core.checkpoint.layout import TEMPORARY_PREFIX, list_steps
+from trainer_core.checkpoint.layout import GONE_PREFIX, list_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ def prune(root: Path, keep_last: int, *, keep_steps: Iterable[int] = ()) -> list
         if step in kept or folder.is_symlink():
             continue
         with suppress(OSError):  # what cannot be deleted now is tried again after the next save
-            doomed = root / f"{TEMPORARY_PREFIX}gone-{folder.name}"
+            doomed = root / f"{GONE_PREFIX}{folder.name}"
             folder.rename(doomed)
             shutil.rmtree(doomed)
             gone.append(step)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 
 from trainer_core.checkpoint.layout import (
+    GONE_PREFIX,
     LATEST,
     MANIFEST,
     TEMPORARY_PREFIX,
@@ -26,6 +27,7 @@ from trainer_core.checkpoint.layout import (
     seal_manifest,
     step_name,
 )
+from trainer_core.errors import StorageError
 from trainer_core.storage import (
     flush_to_disk,
     is_process_alive,
@@ -98,7 +100,8 @@ def commit_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     except BaseException:
         abandon_checkpoint(folder)
         raise
-    write_atomically(root / LATEST, f"{final.name}\n")
+    with suppress(StorageError):  # a hint: the checkpoint is committed without it
+        write_atomically(root / LATEST, f"{final.name}\n")
     return final
 
 
@@ -110,7 +113,8 @@ def abandon_checkpoint(folder: Path) -> None:
 def sweep(root: Path) -> int:
     """Remove the temporary folders that killed processes left; return how many.
 
-    A folder of a living process, or of another machine within a day, is left alone.
+    A folder of a living process, or of another machine within a day, is left alone; a checkpoint
+    that was being deleted is not.
     """
     removed = 0
     for entry in sorted(root.glob(f"{TEMPORARY_PREFIX}*")) if root.is_dir() else ():
@@ -162,6 +166,8 @@ def _host() -> str:
 
 
 def _is_litter(folder: Path) -> bool:
+    if folder.name.startswith(GONE_PREFIX):
+        return True
     parts = folder.name.rsplit("-", 3)
     with suppress(OSError, ValueError):
         if len(parts) == 4 and parts[1] == _host():

@@ -45,11 +45,11 @@ def main(argv: list[str]) -> int:
         resume=options.resume,
         dry_run=options.dry_run,
     )
-    print(_summary(result))
+    print(_summary(result, goes_on=options.resume in {None, "auto"}))
     return EXIT_CODES.get(result.status, 0)
 
 
-def _summary(result: RunResult) -> str:
+def _summary(result: RunResult, *, goes_on: bool = True) -> str:
     if result.status == "checked":
         return "everything is checked and built; nothing was trained"
     lines = [f"{result.status} after {result.step} steps, {result.wall_s:.0f} s"]
@@ -61,7 +61,8 @@ def _summary(result: RunResult) -> str:
             f"success rate {rate:.1%} of {episodes} episodes (95% interval {low:.1%} to {high:.1%})"
         )
     if result.status == "interrupted":
-        lines.append("the state is saved; the same command goes on")
+        command = "the same command" if goes_on else "the same command with --resume auto"
+        lines.append(f"the state is saved; {command} goes on")
     report = result.out_dir / "report.html"
     lines.append(f"see {report if report.exists() else result.out_dir}")
     return "\n".join(lines)

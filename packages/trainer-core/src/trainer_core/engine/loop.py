@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "RunState", "fit"]
 
+_log = logging.getLogger(__name__)
+
 
 def fit(
     experiment: Experiment,
@@ -73,7 +76,7 @@ def fit(
     run = _Run(state, folder, open_progress() if progress is None else progress)
     checkpoint = find_checkpoint(folder.checkpoints, resume)
     if checkpoint is not None:
-        run.saver.restore(checkpoint)
+        run.saver.restore(checkpoint, is_chosen=resume != "auto")
     if ranks.is_main:
         folder.open(experiment.loaded, kept_step=folder.own_step(checkpoint))
     ranks.barrier()
@@ -198,11 +201,20 @@ class _Run:
 
     def _close(self, status: str) -> None:
         self.progress.stop()
-        if self.state.ranks.is_main:
-            self._summarize(status)
-            if status == "completed":
-                write_report(self.folder.path)
-        self.loggers.finish(status)
+        try:
+            if self.state.ranks.is_main:
+                self._summarize(status)
+                if status == "completed":
+                    self._report()
+        finally:
+            self.loggers.finish(status)
+
+    def _report(self) -> None:
+        """Write the report; the run is complete without it."""
+        try:
+            write_report(self.folder.path)
+        except StorageError as exc:
+            _log.warning("no report: %s", exc)
 
     def _fail(self, exc: BaseException) -> None:
         state, hooks = self.state, self.state.experiment.hooks
