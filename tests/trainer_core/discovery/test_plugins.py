@@ -180,6 +180,22 @@ def test_allow_list_keeps_our_own_wheels(
     assert {("acme-a", "blocked"), ("acme-b", "ok"), ("trainer-core", "ok")} <= statuses
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("???", "line 2 of entry_points.txt is not 'name = module:attribute'"),
+        ("acme_slope", "'acme_slope' is a module, not 'module:attribute'"),
+    ],
+)
+def test_name_that_is_declared_wrongly_says_how(
+    value: str, reason: str, fake_wheel: Callable[..., Path]
+) -> None:
+    fake_wheel("acme", {LOSSES: {"slope": value}})
+    with pytest.raises(RegistryError) as caught:
+        discover().find("slope", ["loss"])
+    assert caught.value.message == f"loss 'slope' of acme 1.0 cannot be used: {reason}"
+
+
 def test_broken_wheel_breaks_only_its_use(fake_wheel: Callable[..., Path]) -> None:
     fake_wheel("acme-bad", {LOSSES: {"bad": "acme_bad:X"}}, {"acme_bad.py": "1 / 0\n"})
     plugins = discover()

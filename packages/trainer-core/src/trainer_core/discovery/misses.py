@@ -20,6 +20,9 @@ __all__ = ["unknown_name", "wrong_kind"]
 def unknown_name(plugins: Plugins, name: str, kinds: Sequence[str]) -> RegistryError:
     """Return the error for a name that no component of some kinds has."""
     bare = name.rpartition("::")[2]
+    invalid = _invalid(plugins, name, kinds)
+    if invalid:
+        return RegistryError(invalid, kind=kinds[0], key=name)
     elsewhere = _of_other_wheels(plugins, name, kinds)
     others = [
         kind
@@ -50,6 +53,17 @@ def _of_other_wheels(plugins: Plugins, name: str, kinds: Sequence[str]) -> tuple
     dist, _, bare = name.rpartition("::")
     refs = [ref for kind in kinds for ref in plugins.registries[kind].refs() if ref.key == bare]
     return tuple(f"{ref.dist}::{bare}" for ref in refs) if dist else ()
+
+
+def _invalid(plugins: Plugins, name: str, kinds: Sequence[str]) -> str:
+    """Return why what a wheel declares under a name cannot be used; empty if none does."""
+    dist, _, bare = name.rpartition("::")
+    for kind in kinds:
+        for ref in plugins.registries[kind].refs():
+            if ref.key == bare and dist in {"", ref.dist} and not ref.shadowed:
+                reason = ref.problem or f"{ref.target!r} is a module, not 'module:attribute'"
+                return f"{noun(kind)} {bare!r} of {ref.wheel} cannot be used: {reason}"
+    return ""
 
 
 def _near(plugins: Plugins, name: str, kinds: Sequence[str]) -> tuple[str, ...]:
