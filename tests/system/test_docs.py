@@ -165,3 +165,16 @@ def test_every_component_of_ours_is_in_the_reference() -> None:
         if row.dist in ours and row.kind not in {"command", "recipe", "hook"}
     }
     assert sorted(key for key in components if f"### `{key}`" not in page) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorials/first-run.md"])
+def test_mistake_is_told_as_the_page_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(ROOT / name)
+    (shown,) = [b.text for b in blocks if b.kind == "text" and b.text.startswith("cfg.yaml:")]
+    (config,) = [b.text for b in blocks if file_of(b) == "cfg.yaml"]
+    Path("cfg.yaml").write_text(config.replace("max_steps", "max_stpes"), encoding="utf-8")
+    assert main(["check", "cfg.yaml"]) == 2
+    assert capsys.readouterr().err.startswith(shown)
