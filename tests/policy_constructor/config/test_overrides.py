@@ -242,3 +242,11 @@ def test_mistake_in_a_value_file_is_placed_there(write: Callable[..., None], fai
         "    | ^\n"
         "    = included from <cli>:1:5"
     )
+
+
+@pytest.mark.parametrize(("text", "column"), [("[", 3), ("{", 3), ("[a, {b", 7), ("[1]]", 6)])
+def test_syntax_error_of_a_value_is_within_the_argument(text: str, column: int) -> None:
+    resolved = resolve_config({}, [f"a={text}"], strict=False)
+    location = resolved.problems[0].location
+    assert location is not None
+    assert (location.line, location.column) == (1, column)

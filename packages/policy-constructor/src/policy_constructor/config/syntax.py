@@ -23,6 +23,8 @@ def explain(
         before = text.encode()[: getattr(error, "position", 0)].decode(errors="ignore")
         row, offset = before.count("\n"), len(before) - (before.rfind("\n") + 1)
         words = str(getattr(error, "reason", error))
+    if row > (last := text.count("\n")):  # behind the end of a text without a line break
+        row, offset = last, max(len(text) - text.rfind("\n") - 2, 0)
     mark = Mark(source, row + line, offset + column, row + line, offset + column + 1)
     return mark, f"not valid YAML: {words}", _advise(words, source, mark)
 
