@@ -10,6 +10,7 @@ from trainer_core.cli import main
 
 Capture = pytest.CaptureFixture[str]
 
+USAGE = "trainer config explain: error: "
 MISSING = "error: there is no value '%s' and no parameter of that name"
 
 BASE = """\
@@ -105,10 +106,8 @@ def test_json_has_the_places_as_fields(capsys: Capture) -> None:
     [
         (["run.devize"], f"{MISSING % 'run.devize'}; did you mean 'run.device'?"),
         (["a..b"], "error: 'a..b' is not a dotted path: a key is missing at column 3"),
-        (
-            [],
-            "trainer config explain: error: give CONFIG and one dotted key, such as optimizer.lr",
-        ),
+        ([], f"{USAGE}KEY is missing: a dotted key, such as optimizer.lr"),
+        (["a", "b"], f"{USAGE}'b' is no override; write key=value"),
     ],
 )
 def test_key_that_means_nothing_is_exit_code_2(
@@ -136,3 +135,12 @@ def test_sources_as_json_hold_defaults_and_counts(capsys: Capture) -> None:
         "of": "run",
         "wheel": "trainer-core 0.1.0",
     }
+
+
+def test_default_of_a_plugin_that_is_switched_off_is_not_told(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINER_DISABLE_PLUGINS", "")  # the option sets it, for processes below
+    words = ["--disable-plugin", "optim_cls.AdamW", "optimizer.kwargs.amsgrad"]
+    assert main(["config", "explain", "exp.yaml", *words]) == 2
+    assert "there is no value 'optimizer.kwargs.amsgrad'" in capsys.readouterr().err

@@ -33,8 +33,16 @@ def config_parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    """Parse options, overrides and CONFIG in any order; sets `config` and `overrides`."""
+def parse_config_line(
+    parser: argparse.ArgumentParser, argv: list[str], *, key: str = ""
+) -> argparse.Namespace:
+    """Parse options, overrides and CONFIG in any order; sets `config` and `overrides`.
+
+    Args:
+        parser: What `config_parser` returned, with further options.
+        argv: The command line.
+        key: What else must be named behind CONFIG; sets `key`.
+    """
     options = parser.parse_intermixed_args(argv)
     apply_switches(options)
     swept = getattr(options, "sweep", None) or []
@@ -43,9 +51,11 @@ def parse_config_line(parser: argparse.ArgumentParser, argv: list[str]) -> argpa
     others = [word for word in options.words if not _is_override(word)]
     if not others:
         parser.error("CONFIG is missing: a file, or a recipe such as il/pick_place")
-    if len(others) > 1:
-        parser.error(f"{others[1]!r} is no override; write key=value")
-    options.config = others[0]
+    if key and len(others) == 1:
+        parser.error(f"KEY is missing: {key}")
+    if len(others) > 1 + bool(key):
+        parser.error(f"{others[-1]!r} is no override; write key=value")
+    options.config, options.key = others[0], others[-1]
     if swept:
         options.sweep = [word for word in swept if word not in options.words]
     options.overrides = overrides

@@ -8,14 +8,12 @@ from policy_constructor.config import dotted, find_path, history_of, parse_path
 from policy_constructor.config.scalars import show
 from policy_constructor.signatures.value_words import type_text
 from policy_constructor.spelling import nearest
-from trainer_core.cli.arguments import config_parser
+from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.cli.config_files import resolve_for_reading
 from trainer_core.errors import UserError
 from trainer_core.experiment.parameters import slots_of
 
 if TYPE_CHECKING:
-    import argparse
-
     from policy_constructor.config import History, Node, Path, Place, ResolvedConfig
     from trainer_core.experiment.parameters import Slot
 
@@ -27,15 +25,15 @@ _MOST_USERS = 5
 def main(argv: list[str]) -> int:
     """Print where a value was set, what it replaced, what brought it and who uses it."""
     parser = config_parser("config explain", "Tell the history of one value.")
-    parser.usage = "trainer config explain CONFIG a.b.c [a.b=c ...] [options]"
+    parser.usage = "trainer config explain CONFIG KEY [a.b=c ...] [options]"
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
-    options = _parse(parser, argv)
+    options = parse_config_line(parser, argv, key="a dotted key, such as optimizer.lr")
     resolved, plugins = resolve_for_reading(options.config, options.overrides)
     slots = slots_of(resolved, plugins)
-    keys = _keys(options.path)
+    keys = _keys(options.key)
     path = find_path(resolved.root, keys)
     if path is None and keys not in slots:
-        raise UserError(_not_found(options.path, resolved, slots))
+        raise UserError(_not_found(options.key, resolved, slots))
     slot = slots.get(keys if path is None else path)
     history = history_of(resolved, path) if path is not None else None
     if options.json:
@@ -45,16 +43,6 @@ def main(argv: list[str]) -> int:
     else:
         print("\n".join(_lines(keys if path is None else path, history, slot)))
     return 0
-
-
-def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    options = parser.parse_intermixed_args(argv)
-    options.overrides = [w for w in options.words if w[:1] in {"~", "+"} or "=" in w]
-    others = [word for word in options.words if word not in options.overrides]
-    if len(others) != 2:
-        parser.error("give CONFIG and one dotted key, such as optimizer.lr")
-    options.config, options.path = others
-    return options
 
 
 def _keys(text: str) -> Path:

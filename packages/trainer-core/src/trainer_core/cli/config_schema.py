@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from trainer_core.cli.plugins_switches import add_switches, apply_switches
 from trainer_core.discovery.plugins import discover
 from trainer_core.experiment.json_schema import build_schema
 from trainer_core.storage import make_folder, write_atomically
@@ -21,7 +22,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", metavar="FILE", help="write to this file instead of stdout")
     parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+    add_switches(parser)
     options = parser.parse_args(argv)
+    apply_switches(options)
     schema = build_schema(discover())
     text = json.dumps(schema, indent=1) + "\n"
     if options.output is None:
