@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.policy_constructor.conftest import WriteWheel
 
 LOSS = "[trainer_core.losses]\nl2 = losses:L2\n"
-NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.]{0,8}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z]([A-Za-z0-9_.]{0,7}[A-Za-z0-9])?", fullmatch=True)
 IDENTIFIERS = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True)
 GROUPS = st.sampled_from(["trainer_core.losses", "policy_constructor.blocks", "console_scripts"])
 TARGETS = st.builds("{}.{}:{}".format, IDENTIFIERS, IDENTIFIERS, IDENTIFIERS)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainer_core.checkpoint.continuation import (
     CURE,
+    describe_data,
     describe_optimization,
+    require_same_data,
     require_same_optimization,
 )
 from trainer_core.checkpoint.layout import STATE
@@ -63,10 +65,12 @@ def take_snapshot(
         "epoch": state.epoch,
         "seed": experiment.seed,
         "global_batch": experiment.global_batch,
+        "samples_per_epoch": state.samples_per_epoch,
         "metrics": state.metrics,
         "evaluation": state.evaluation,
         "loop": dict(loop),
         "host_rng": get_host_rng_state(),
+        "data": describe_data(experiment),
         "optimization": describe_optimization(experiment),
         "aliases": {},
     }
@@ -97,18 +101,26 @@ def take_snapshot(
     return snapshot
 
 
-def restore_training(state: RunState, checkpoint: Checkpoint) -> None:
+def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool = False) -> None:
     """Put weights, optimizers, schedules and the global generators where they were.
 
+    Args:
+        state: The run, newly built.
+        checkpoint: Where it goes on.
+        is_chosen: The user named the checkpoint, and may go on with other data.
+
     Raises:
-        CheckpointError: The checkpoint is of another model, optimizer or schedule; the message
-            lists the components, keys and shapes that differ.
+        CheckpointError: The checkpoint is of another model, optimizer, schedule or data set; the
+            message lists the components, keys and shapes that differ.
     """
     experiment = state.experiment
     document = checkpoint.read_json(STATE)
     _check_components(experiment.models, checkpoint)
     require_same_optimization(
         describe_optimization(experiment), document.get("optimization", {}), checkpoint.path
+    )
+    require_same_data(
+        describe_data(experiment), document.get("data", {}), checkpoint.path, is_chosen=is_chosen
     )
     restored = {name: _stored_state(checkpoint, document, name) for name in experiment.models}
     for name, module in experiment.models.items():  # all are compared before any is changed
@@ -137,17 +149,35 @@ def restore_training(state: RunState, checkpoint: Checkpoint) -> None:
 def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put the counters and the generators where they were; return the loop's own counters."""
     document = checkpoint.read_json(STATE)
-    for name in ("seed", "global_batch"):
-        now = getattr(state.experiment, name)
-        if document[name] != now:
-            was = document[name]
-            _log.warning("%s was %s and is %s: the order of samples changes here", name, was, now)
+    _report_changed_data(state, checkpoint, document)
     state.step = int(document["step"])
     state.samples = int(document["samples"])
     state.metrics = dict(document["metrics"])
     state.evaluation = dict(document["evaluation"])
     set_host_rng_state(document["host_rng"])
     return dict(document["loop"])
+
+
+def _report_changed_data(
+    state: RunState, checkpoint: Checkpoint, document: Mapping[str, Any]
+) -> None:
+    now = {
+        "seed": state.experiment.seed,
+        "global_batch": state.experiment.global_batch,
+        "samples_per_epoch": state.samples_per_epoch,
+    }
+    for name, value in now.items():
+        if document[name] != value:
+            change = f"{name} was {document[name]} and is {value}"
+            _log.warning("%s: the order of samples changes here", change)
+    before, after = checkpoint.read_json("norm_stats.json"), state.normalizer.to_json()
+    differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    if differing:
+        _log.warning(
+            "the statistics of %s differ from those the model was trained with: "
+            "the data set or its normalisation has changed",
+            ", ".join(differing),
+        )
 
 
 def load_payload(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -54,13 +54,17 @@ class Saver:
         self.loop_state = loop_state
         self.saved_step: int | None = None
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint, *, is_chosen: bool = False) -> None:
         """Put models, optimizers and schedules where the checkpoint has them.
 
+        Args:
+            checkpoint: Where the run goes on.
+            is_chosen: The user named it, and may go on with other data.
+
         Raises:
-            CheckpointError: It is of another model.
+            CheckpointError: It is of another model, or was trained on other data.
         """
-        restore_training(self.state, checkpoint)
+        restore_training(self.state, checkpoint, is_chosen=is_chosen)
 
     def restore_rest(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Put callbacks, counters and generators there too; return the loop's counters."""
