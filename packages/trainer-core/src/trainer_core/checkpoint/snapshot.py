@@ -65,7 +65,6 @@ def take_snapshot(
         "epoch": state.epoch,
         "seed": experiment.seed,
         "global_batch": experiment.global_batch,
-        "samples_per_epoch": state.samples_per_epoch,
         "metrics": state.metrics,
         "evaluation": state.evaluation,
         "loop": dict(loop),
@@ -149,35 +148,17 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
 def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put the counters and the generators where they were; return the loop's own counters."""
     document = checkpoint.read_json(STATE)
-    _report_changed_data(state, checkpoint, document)
+    for name in ("seed", "global_batch"):
+        now = getattr(state.experiment, name)
+        if document[name] != now:
+            was = document[name]
+            _log.warning("%s was %s and is %s: the order of samples changes here", name, was, now)
     state.step = int(document["step"])
     state.samples = int(document["samples"])
     state.metrics = dict(document["metrics"])
     state.evaluation = dict(document["evaluation"])
     set_host_rng_state(document["host_rng"])
     return dict(document["loop"])
-
-
-def _report_changed_data(
-    state: RunState, checkpoint: Checkpoint, document: Mapping[str, Any]
-) -> None:
-    now = {
-        "seed": state.experiment.seed,
-        "global_batch": state.experiment.global_batch,
-        "samples_per_epoch": state.samples_per_epoch,
-    }
-    for name, value in now.items():
-        if document[name] != value:
-            change = f"{name} was {document[name]} and is {value}"
-            _log.warning("%s: the order of samples changes here", change)
-    before, after = checkpoint.read_json("norm_stats.json"), state.normalizer.to_json()
-    differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-    if differing:
-        _log.warning(
-            "the statistics of %s differ from those the model was trained with: "
-            "the data set or its normalisation has changed",
-            ", ".join(differing),
-        )
 
 
 def load_payload(checkpoint: Checkpoint) -> dict[str, Any]:
