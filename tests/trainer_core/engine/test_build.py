@@ -193,6 +193,12 @@ def test_loss_of_another_dtype_shows_the_batch(build: Build) -> None:
         build("loss.fn={_type_: nn.NLLLoss}", "data.y_shape=[]")
 
 
+def test_indices_that_are_floats_show_the_batch(build: Build) -> None:
+    words = {"_type_": "nn.Embedding", "num_embeddings": 3, "embedding_dim": 2}
+    with pytest.raises(DatasetError, match="the data does not fit the model: Expected tensor for"):
+        build(model={"sequential": {"layers": [words]}})
+
+
 def test_batch_beyond_memory_names_its_key(build: Build) -> None:
     endless = {"_type_": "nn.ConstantPad1d", "padding": [10**13, 0], "value": 0.0}
     with pytest.raises(UserError) as caught:

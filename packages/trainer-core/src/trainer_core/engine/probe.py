@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_first_batch", "describe_batch"]
 
-_ABOUT_DATA = re.compile(
-    r"\b(shapes?|sizes?|dimensions?|dims?|mat1|broadcast|channels|dtypes?|scalar type)\b"
-)
+_ABOUT_DATA = re.compile(r"\b(shapes?|sizes?|dimensions?|dims?|mat1|broadcast|channels|d?types?)\b")
 
 
 def check_first_batch(experiment: Experiment) -> None:
