@@ -137,6 +137,14 @@ def test_sources_as_json_hold_defaults_and_counts(capsys: Capture) -> None:
     }
 
 
+def test_mistake_elsewhere_in_the_file_is_shown_and_exit_code_2(capsys: Capture) -> None:
+    assert main(["config", "explain", "exp.yaml", "run.name", "x=${nothing}"]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out.startswith("run.name: 'first'\n")
+    assert captured.err.startswith("<cli>:1:3: error: x: ${nothing} names nothing")
+
+
 def test_default_of_a_plugin_that_is_switched_off_is_not_told(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from policy_constructor.config.scalars import show
 from policy_constructor.signatures.value_words import type_text
 from policy_constructor.spelling import nearest
 from trainer_core.cli.arguments import config_parser, parse_config_line
-from trainer_core.cli.config_files import resolve_for_reading
+from trainer_core.cli.config_files import problems_of, resolve_for_reading
 from trainer_core.errors import UserError
 from trainer_core.experiment.parameters import slots_of
 
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(_document(keys if path is None else path, history, slot), indent=1))
     else:
         print("\n".join(_lines(keys if path is None else path, history, slot)))
-    return 0
+    return 2 if problems_of(resolved) else 0
 
 
 def _keys(text: str) -> Path:
