@@ -44,13 +44,16 @@ def main(*, show_all: bool, damaged: int) -> int:
     for name, (share, goal) in shares.items():
         print(f"{name:<30}{share:6.1f} %   goal >= {goal:g} %")
     refused = sum(damage.problems > 0 for damage in damages)
-    print(f"randomly damaged files: {len(damages)}, rejected {refused}, exceptions 0")
+    errors = [damage for damage in damages if damage.error]
+    print(f"randomly damaged files: {len(damages)}, rejected {refused}, exceptions {len(errors)}")
+    for damage in errors[:10]:
+        print(f"  seed {damage.seed}: {damage.error[:200]}")
     print(f"slowest {slowest:.3f} s CPU (goal < {LONGEST_S:g} s)")
     print(f"peak memory {memory:.0f} MB (goal < {MOST_MB:g} MB)")
     if show_all:
         _print_failures(verdicts)
     missed = any(share < goal for share, goal in shares.values())
-    return int(missed or slowest >= LONGEST_S or memory >= MOST_MB)
+    return int(bool(missed or errors) or slowest >= LONGEST_S or memory >= MOST_MB)
 
 
 def _print_row(name: str, verdicts: list[Verdict]) -> None:

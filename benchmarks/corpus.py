@@ -61,6 +61,7 @@ class Damage:
         data: What it held.
         problems: How many errors were reported.
         seconds: CPU time.
+        error: An exception that came out; empty as it should be.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class Damage:
     data: bytes
     problems: int
     seconds: float
+    error: str
 
 
 class Corpus:
@@ -107,13 +109,15 @@ class Corpus:
         path = self.folder / name
         original = path.read_bytes()
         path.write_bytes(data)
+        problems, error = 0, ""
         started = time.process_time()
         try:
-            problems = tuple(self.problems(name))
-        finally:
-            path.write_bytes(original)
+            problems = len(self.problems(name))
+        except Exception as raised:  # noqa: BLE001 - what this looks for
+            error = f"{type(raised).__name__}: {raised}"
         seconds = time.process_time() - started
-        return Damage(seed, name, data, len(problems), seconds)
+        path.write_bytes(original)
+        return Damage(seed, name, data, problems, seconds, error)
 
     def problems(self, name: str) -> list[Problem]:
         """Return the errors of a file, checked as part of an experiment if it is a model file."""

@@ -303,3 +303,16 @@ def test_module_source_is_kept_until_the_file_changes(
 ) -> None:
     write({"sample/a.py": CLASS})
     assert read_module("sample.a") is read_module("sample.a")
+
+
+def test_name_that_is_too_long_for_a_file_is_not_found() -> None:
+    assert find_attribute("torch.optim", "a" * 300) is None
+
+
+def test_module_that_appears_later_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert locate("appears_later") is None
+    (tmp_path / "appears_later.py").write_text("x = 1\n")
+    assert locate("appears_later") == str(tmp_path / "appears_later.py")

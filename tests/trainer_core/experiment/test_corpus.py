@@ -58,6 +58,7 @@ def test_every_problem_is_a_record_for_machines(verdicts: list[Verdict]) -> None
 def test_random_damage_gives_problems_and_no_exception(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path)
     damages = [corpus.damage(seed) for seed in range(DAMAGED)]
+    assert [damage.error for damage in damages if damage.error] == []
     assert max(damage.seconds for damage in damages) < 1
 
 

@@ -74,6 +74,8 @@ _ELSEWHERE: dict[str, Any] = {
     "pathlib.Path": pathlib.Path,
     "pathlib.PurePath": pathlib.Path,
 }
+_TORCH_PACKAGES = frozenset({"torch.nn", "torch.optim", "torch.optim.lr_scheduler"})
+"""Packages whose public capitalised names are classes: nothing of torch need be read for them."""
 _ROOTS_WITHOUT_ALIASES = frozenset({"numpy", "torch"})
 _VALUE_BASES = frozenset(
     {"BaseModel", "NamedTuple", "TypedDict", "bool", "dict", "float", "frozenset", "int", "list"}
@@ -192,6 +194,8 @@ def _well_known(qualified: str) -> Any:
         return opaque_class(f"{module}:{name}") if name[:1].isupper() else _Unknown
     if name == "Module" and module.startswith("torch.nn"):
         return opaque_class("torch.nn:Module")
+    if module in _TORCH_PACKAGES and name[:1].isupper():
+        return opaque_class(f"{module}:{name}")
     return _ELSEWHERE.get(qualified, _NOT_KNOWN)
 
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["model_problems", "model_signature", "stated_signature"]
 
+_WITHOUT_PARAMS = frozenset({"torch"})  # long files, none of whose classes states its parameters
+
 
 def stated_signature(found: Found) -> Signature | None:
     """Return the parameters that a class states with `Params`; None if it does not."""
     if found.module.startswith("torch."):
         return None
-    stated = class_attribute(found, "Params")
+    stated = class_attribute(found, "Params", leave_out=_WITHOUT_PARAMS)
     if stated is None:
         return None
     match stated.node:

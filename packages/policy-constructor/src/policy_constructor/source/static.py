@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,14 +55,29 @@ def locate(module: str) -> str | None:
     `importlib.util.find_spec`, which imports the parents, this executes nothing. A compiled module
     is answered with the `.pyi` file beside it, if there is one.
     """
+    try:
+        return _located(module, tuple(sys.path))
+    except LookupError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _located(module: str, _search_path: tuple[str, ...]) -> str:
+    """Return the source file of a module; only what is found is remembered.
+
+    Raises:
+        LookupError: There is none.
+    """
     spec = _find_spec(module)
     origin = getattr(spec, "origin", None)
     if not isinstance(origin, str) or not getattr(spec, "has_location", False):
-        return None
+        raise LookupError(module)
     if origin.endswith(".py"):
         return origin
     stub = Path(origin).with_name(f"{module.rpartition('.')[2]}.pyi")
-    return str(stub) if stub.is_file() else None
+    if not stub.is_file():
+        raise LookupError(module)
+    return str(stub)
 
 
 def read_module(module: str) -> ModuleSource | None:
@@ -89,9 +106,14 @@ def public_names(module: str) -> tuple[str, ...]:
     return tuple(sorted(_public(module, frozenset())))
 
 
-def class_attribute(found: Found, name: str) -> Found | None:
-    """Return a statement or value in a class body, its own before those of its bases."""
-    for owner in base_classes(found):
+def class_attribute(
+    found: Found, name: str, leave_out: frozenset[str] = frozenset()
+) -> Found | None:
+    """Return a statement or value in a class body, its own before those of its bases.
+
+    Bases from the packages of `leave_out` are not looked into.
+    """
+    for owner in base_classes(found, leave_out):
         for statement in getattr(owner.node, "body", ()):
             match statement:
                 case ast.ClassDef() | ast.FunctionDef() if statement.name == name:
@@ -105,8 +127,11 @@ def class_attribute(found: Found, name: str) -> Found | None:
     return None
 
 
-def base_classes(found: Found) -> Iterator[Found]:
-    """Yield a class and the bases whose source is found, depth first, each once."""
+def base_classes(found: Found, leave_out: frozenset[str] = frozenset()) -> Iterator[Found]:
+    """Yield a class and the bases whose source is found, depth first, each once.
+
+    Bases from the packages of `leave_out` are not looked for.
+    """
     seen: set[ast.AST] = set()
     pending = [found]
     while pending:
@@ -116,8 +141,21 @@ def base_classes(found: Found) -> Iterator[Found]:
         seen.add(current.node)
         yield current
         source = read_module(current.module)
-        bases = [resolve(_unsubscripted(base), source) for base in current.node.bases if source]
+        bases = [
+            resolve(_unsubscripted(base), source)
+            for base in current.node.bases
+            if source and _package_of(base, source) not in leave_out
+        ]
         pending[:0] = [base for base in bases if base is not None]
+
+
+def _package_of(base: ast.expr, source: ModuleSource) -> str:
+    """Return the package that a base class is imported from; empty for one of the module."""
+    name = (dotted_parts(_unsubscripted(base)) or [""])[0]
+    binding = next(iter(source.bindings.get(name, ())), None)
+    if isinstance(binding, ImportedModule | ImportedName):
+        return binding.module.partition(".")[0]
+    return ""
 
 
 def derives_from(found: Found, base: str) -> bool:
@@ -169,7 +207,8 @@ def _namespace_spec(name: str, locations: Sequence[str] | None) -> ModuleSpec | 
     last = name.rpartition(".")[2]
     folders = [str(Path(place) / last) for place in locations or ()]
     spec = ModuleSpec(name, None, is_package=True)
-    spec.submodule_search_locations = [folder for folder in folders if Path(folder).is_dir()]
+    # os.path, unlike pathlib, takes a name that is too long for one that does not exist.
+    spec.submodule_search_locations = [f for f in folders if os.path.isdir(f)]  # noqa: PTH112
     return spec if spec.submodule_search_locations else None
 
 

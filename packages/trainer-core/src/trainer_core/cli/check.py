@@ -28,6 +28,9 @@ def main(argv: list[str]) -> int:
     else:
         errors, warnings = experiment.problems, experiment.warnings
         if options.deep and not errors:
+            import gc
+
+            gc.enable()  # a model is no small thing
             from trainer_core.engine.deep_check import deep_check
 
             errors, found = deep_check(experiment)
