@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from trainer_core.engine.curves import collect_series, draw_svg
@@ -23,3 +24,9 @@ def test_flat_curve_can_be_drawn() -> None:
     svg = draw_svg([(0, 1.0), (5, 1.0)])
     assert svg.count("<polyline") == 1
     assert "nan" not in svg
+
+
+def test_steep_curve_is_drawn_on_a_logarithmic_axis() -> None:
+    steep = draw_svg([(0, 100.0), (1, 10.0), (2, 1.0)])
+    straight = draw_svg([(0, 3.0), (1, 2.0), (2, 1.0)])
+    assert re.findall(r"points='[^']+'", steep) == re.findall(r"points='[^']+'", straight)

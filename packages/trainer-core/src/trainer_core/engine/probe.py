@@ -55,6 +55,9 @@ def check_first_batch(experiment: Experiment) -> None:
             if isinstance(exc, RuntimeError) and not _ABOUT_DATA.search(str(exc)):
                 raise
             reason = exc.args[0] if exc.args else exc
+            if isinstance(exc, KeyError) and reason not in batch:
+                named = ", ".join(experiment.models)
+                reason = f"{reason!r} is asked for, which no batch has (and no model: {named})"
             msg = f"the data does not fit the model: {reason}\n{describe_batch(batch)}"
             raise DatasetError(msg) from exc
         except ConfigError:
