@@ -61,3 +61,26 @@ def test_impossible_name_of_a_model_file_is_missing(with_model_file: Path) -> No
     name = "a" * 300
     message = f"<cli>:1:19 models.net.config: there is no model file '{name}'"
     assert found(with_model_file, f"models.net.config={name}") == [message]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ema", "'ema' is a callback, not a block"),
+        ("loss.torch", "'loss.torch' is a loss, not a block"),
+        ("nn.Lienar", "unknown block 'nn.Lienar'"),
+    ],
+)
+def test_block_of_another_kind_is_said_so(name: str, message: str, with_model_file: Path) -> None:
+    Path("model.yaml").write_text(MODEL.replace("nn.Linear", name))
+    assert found(with_model_file) == [f"model.yaml:2:17 model._type_: {message}"]
+
+
+def test_block_of_a_wheel_that_is_not_used_names_it(
+    with_model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINER_DISABLE_PLUGINS", "experiments-il")
+    Path("model.yaml").write_text(MODEL.replace("nn.Linear", "state_encoder"))
+    (message,) = found(with_model_file)
+    assert "state_encoder" in message
+    assert "switched off" in message

@@ -104,6 +104,11 @@ _OTHER_WHEELS = {
     ("eval", "metaworld"): "experiments-il",
     ("loss", "l2"): "experiments-il",
     ("optim_factory", "adamw_warmup_cosine_decay"): "experiments-il",
+    ("block", "small_resnet"): "experiments-il",
+    ("block", "state_encoder"): "experiments-il",
+    ("block", "info_embedder"): "experiments-il",
+    ("block", "transformer_action_decoder"): "experiments-il",
+    ("block", "mlp_action_decoder"): "experiments-il",
 }
 
 

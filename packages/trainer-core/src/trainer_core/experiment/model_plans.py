@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.graph.compiler import compile_graph
 from trainer_core.experiment.check import component_paths
 from trainer_core.experiment.model_files import compiled, in_experiment, open_model_file
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from trainer_core.discovery.plugins import Plugins
 
 __all__ = ["ModelPlan", "plan_models"]
+
+_UNKNOWN_BLOCK = re.compile("unknown block '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def _planned_file(
     if opened.changed is not None and not opened.alone.problems:
         ir = compiled(opened, plugins, with_params=True)
     file = opened.file
-    problems += in_experiment(file, resolved)
+    problems += [_with_hints(problem, plugins) for problem in in_experiment(file, resolved)]
     return _plan(resolved, path, ir, file, ("model",)), problems
 
 
@@ -104,7 +108,7 @@ def _planned_section(
     found = resolved.problems[before:]
     del resolved.problems[before:]
     plan = _plan(resolved, path, ir, resolved, path)
-    return plan, [_with_engine_keys(problem, path) for problem in found]
+    return plan, [_with_hints(_with_engine_keys(problem, path), plugins) for problem in found]
 
 
 def _plan(
@@ -119,6 +123,22 @@ def _not_of_model(node: Node) -> frozenset[str]:
     """Return the keys of a section that its compiler passes over; the schema looks at those."""
     front_ends = {"sequential", "graph"} & set(node.value)
     return frozenset(set(node.value) - front_ends) if front_ends else ComponentSection.ENGINE_KEYS
+
+
+def _with_hints(problem: Problem, plugins: Plugins) -> Problem:
+    """Say of an unknown block what it is instead: of another kind, or of a wheel to install.
+
+    The compiler of models stands alone and knows blocks only.
+    """
+    name = _UNKNOWN_BLOCK.fullmatch(problem.message)
+    if problem.code != "unknown-component" or name is None:
+        return problem
+    try:
+        plugins.find(name[1], ("block",))
+    except RegistryError as error:
+        near = error.suggestions or problem.suggestions
+        return replace(problem, message=error.message, suggestions=near)
+    return problem
 
 
 def _with_engine_keys(problem: Problem, path: Path) -> Problem:
