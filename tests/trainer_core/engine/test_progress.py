@@ -62,10 +62,10 @@ def test_rate_leaves_the_evaluations_out(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_quiet_progress_writes_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 11.0, 12.0])
+    clock = iter([100.0, 110.0, 111.0, 200.0])
     monkeypatch.setattr("trainer_core.engine.progress.time.perf_counter", lambda: next(clock))
     stream = io.StringIO()
     progress = QuietProgress(stream)
-    for done in range(1, 4):
+    for done in (1, 2, 3, 1):
         progress.track(done, 50, f"{done} succeeded")
     assert stream.getvalue() == "evaluation 2/50: 2 succeeded\n"

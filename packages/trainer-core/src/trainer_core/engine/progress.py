@@ -51,7 +51,8 @@ class QuietProgress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._next_s = time.perf_counter() + _QUIET_S
+        self._done = 0
+        self._next_s = 0.0
 
     def start(self, state: RunState) -> None:
         """Show nothing."""
@@ -60,8 +61,11 @@ class QuietProgress:
         """Show nothing: the loggers write the line."""
 
     def track(self, done: int, total: int, text: str) -> None:
-        """Write a line if the last one is old enough."""
+        """Write a line if the last one, or the begin of this evaluation, is old enough."""
         now = time.perf_counter()
+        if done <= self._done or not self._done:
+            self._next_s = now + _QUIET_S
+        self._done = done
         if now >= self._next_s and self._stream is not None:
             self._next_s = now + _QUIET_S
             self._stream.write(f"evaluation {done}/{total}: {text}\n")
