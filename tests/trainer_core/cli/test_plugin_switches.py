@@ -23,10 +23,10 @@ def slope(fake_wheel: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> N
     """Install a loss and a hook; forget the variables that the options set."""
     monkeypatch.setenv("TRAINER_DISABLE_PLUGINS", "some-other")
     monkeypatch.setenv("TRAINER_PLUGINS_ONLY", "acme-off")
-    source = "raise AssertionError('imported')\n"
     groups = {"trainer_core.losses": {"slope": "acme_off:Slope"}}
     groups["trainer_core.hooks"] = {"h": "acme_off"}
-    fake_wheel("acme-off", groups, {"acme_off.py": source})
+    fake_wheel("acme-off", groups, {"acme_off.py": "class Slope: ...\n"})
+    monkeypatch.delitem(sys.modules, "acme_off", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,21 @@ def test_switched_off_loss_says_by_whom(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--disable-plugin", "acme-off"], ["--no-third-party"]])
-def test_switched_off_hook_is_not_imported(option: list[str], experiment_file: Path) -> None:
-    assert main(["run", str(experiment_file), "trainer.max_steps=1", "--dry-run", *option]) == 0
-    assert "acme_off" not in sys.modules
+@pytest.mark.parametrize(
+    ("options", "is_imported"),
+    [
+        ([], True),
+        (["--disable-plugin", "acme-off"], False),
+        (["--disable-plugin", "hook.h"], False),
+        (["--no-third-party"], False),
+        (["plugins.disable=[acme-off]"], False),
+    ],
+)
+def test_switched_off_hook_is_not_imported(
+    options: list[str], is_imported: bool, experiment_file: Path
+) -> None:
+    assert main(["run", str(experiment_file), "trainer.max_steps=1", "--dry-run", *options]) == 0
+    assert ("acme_off" in sys.modules) == is_imported
 
 
 def test_processes_of_the_run_inherit_the_switches(experiment_file: Path) -> None:
