@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policy_constructor.config import resolve_config
 from policy_constructor.errors import ConfigError
@@ -45,11 +48,30 @@ def mistakes(*arguments: str) -> str:
         ("data.dims=[64, 64],[128]", "data.dims", ("[64, 64]", "[128]")),
         ("data.a={x: [1, 2]},null", "data.a", ("{x: [1, 2]}", "null")),
         ("data.name='a,b',c", "data.name", ("'a,b'", "c")),
+        (r"data.name='a\',b\,c", "data.name", (r"'a\'", "b\\", "c")),
         ("loss={_type_: l2},{_type_: l1}", "loss", ("{_type_: l2}", "{_type_: l1}")),
     ],
 )
 def test_axis_is_read(argument: str, key: str, values: tuple[str, ...]) -> None:
     assert axes(argument) == [Axis(key, values)]
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2)
+            ),
+            max_leaves=6,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_values_are_split_at_the_commas_between_them(values: list[Any]) -> None:
+    texts = tuple(json.dumps(value) for value in values)
+    assert axes(f"data.x={','.join(texts)}") == [Axis("data.x", texts)]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +84,7 @@ def test_axis_is_read(argument: str, key: str, values: tuple[str, ...]) -> None:
             "<sweep>:1:5: error: a value is missing between two commas; write null for none",
         ),
         ("lr=[1,2", "<sweep>:1:4: error: there is no closing ]"),
+        ("lr=1,'2,3", "<sweep>:1:4: error: there is no closing '"),
         ("lr=range(3,3)", "<sweep>:1:4: error: range(3,3) has no values"),
         (
             "seed=range(1.5)",

@@ -25,6 +25,7 @@ __all__ = ["Axis", "Trial", "build_trials", "parse_axes"]
 MAX_TRIALS = 1000
 _LONGEST_NAME = 60
 _FUNCTION = re.compile(r"(range|linspace|logspace)\((.*)\)")
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+=,-]+")
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
 
@@ -186,21 +187,21 @@ def _values(text: str, offset: int) -> list[str]:
 def _split(text: str, offset: int) -> Iterator[tuple[int, str]]:
     """Yield the parts between commas outside brackets and quotes, each with its place."""
     closing: list[str] = []
-    quote, start = "", 0
-    for position, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character in _CLOSING:
+    start = 0
+    masked = _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), text)
+    for position, character in enumerate(masked):
+        if character in "\"'":  # it has no partner
+            closing.append(character)
+            break
+        if character in _CLOSING:
             closing.append(_CLOSING[character])
         elif closing and character == closing[-1]:
             closing.pop()
         elif character == "," and not closing:
             yield offset + start, text[start:position]
             start = position + 1
-    if quote or closing:
-        message = f"there is no closing {quote or closing[-1]}"
+    if closing:
+        message = f"there is no closing {closing[-1]}"
         raise _SyntaxMistake(message, offset, offset + len(text))
     yield offset + start, text[start:]
 
