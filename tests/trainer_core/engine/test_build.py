@@ -130,8 +130,11 @@ def test_unusable_data_is_named(build: Build, name: str, message: str) -> None:
             "    x: float32 [4, 9]\n    y: float32 [4, 2]",
         ),
         (
-            {"io": {"_type_": "mapping", "model_kwargs": {"x": ["X"]}, "targets": {"y": ["y"]}}},
-            "no key 'X'; there are ['index', 'x', 'y']",
+            {
+                "data": {"_type_": "shifted"},
+                "io": {"_type_": "mapping", "model_kwargs": {"x": ["X"]}, "targets": {"y": ["y"]}},
+            },
+            "no key 'X'; there are ['",
         ),
     ],
 )

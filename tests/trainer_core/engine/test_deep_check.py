@@ -38,7 +38,6 @@ def test_right_experiment_passes(tiny: dict[str, Any]) -> None:
         ("data.y_shape=[5]", "data: the data does not fit the model: "),
         ("model.sequential.layers.0.out_features=9", "data: the data does not fit the model: "),
         ("model.sequential.layers.1.p=3", "model.sequential.layers.1: nn.Dropout refused"),
-        ("io.model_kwargs.x=[z]", "data: the data does not fit the model: "),
     ],
 )
 def test_what_only_building_shows_is_placed(

@@ -75,6 +75,10 @@ def test_right_file_has_no_problems(experiment_file: Path) -> None:
         ("~io", ": the file needs 'io', which trainer.default takes"),
         ("~optimizer", ": the file needs 'optimizer': nothing trains model"),
         ("io.model_kwargs.z=[z]", "io.model_kwargs.z: the model has no input 'z'"),
+        (
+            "io.targets.y=[z]",
+            "io.targets.y.0: the batches of data.random_regression have no 'z'",
+        ),
         ("model.freeze=3", "model.freeze: expected true or false, found 3"),
         (
             "optimizer.betas={_type_: nn.ReLU}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +58,8 @@ class RandomRegression:
     Raises:
         ValueError: A shape or a size is not positive, or the noise is negative.
     """
+
+    batch_keys: ClassVar = ("x", "y", "index")
 
     def __init__(
         self,

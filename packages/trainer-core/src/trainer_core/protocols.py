@@ -86,7 +86,9 @@ class DatasetFactory(Protocol):
 
     A factory that can say what its batches look like without reading data has another method,
     `describe_batch(size: int) -> Batch | None`: a batch of `size` samples on torch's meta device,
-    None where that is not known yet. `trainer check --deep` sends it through the model.
+    None where that is not known yet. `trainer check --deep` sends it through the model. A class
+    whose batches always have the same keys names them in a literal `batch_keys = ("x", "y")`;
+    `trainer check` holds `io` against them.
     """
 
     def build(self, opt_params: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
