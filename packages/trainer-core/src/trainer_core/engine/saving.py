@@ -119,7 +119,7 @@ class Saver:
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
         try:
             payload: dict[str, Any] = {}
-            with storage_errors(temporary):
+            with storage_errors(self.folder.checkpoints / step_name(state.step)):
                 state.experiment.hooks.call(
                     "trainer_checkpoint_save", state=state, payload=payload, path=temporary
                 )
