@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 # Each pytest worker and each process that a test starts computes on one thread: the suite runs a
 # worker per core, and small models are slower on more threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Continuous integration tries the same examples every time; a developer's machine tries new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")

@@ -57,16 +57,21 @@ def test_scan_returns_name_version_and_folder(write_wheel: WriteWheel) -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(wheels=st.dictionaries(NAMES, TABLES, max_size=6), split=st.integers(0, 6))
+@given(
+    wheels=st.lists(
+        st.tuples(NAMES, st.booleans(), TABLES),
+        max_size=6,
+        unique_by=lambda wheel: (normalize_name(wheel[0]), wheel[1]),
+    )
+)
 def test_scan_equals_the_metadata_library(
-    wheels: dict[str, dict[str, dict[str, str]]],
-    split: int,
+    wheels: list[tuple[str, bool, dict[str, dict[str, str]]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("path")
     folders = [root / "first", root / "second"]
-    for index, (name, table) in enumerate(wheels.items()):
-        info = folders[index < split] / f"{name}-1.{index}.dist-info"
+    for index, (name, is_second, table) in enumerate(wheels):
+        info = folders[is_second] / f"{name}-1.{index}.dist-info"
         info.mkdir(parents=True)
         (info / "entry_points.txt").write_text(texts(table))
         if index % 3:
