@@ -77,8 +77,8 @@ def try_to_resolve(folder: Path, text: str, *overrides: str) -> bool:
         resolved = resolve_config(file, overrides)
     except ConfigError as error:
         return not str(error)
-    for kinds in ({}, {"sources": True}, {"redact_env": True}):
-        assert to_yaml(resolved, **kinds)
+    for sources, redact_env in ((False, False), (True, False), (False, True)):
+        assert to_yaml(resolved, sources=sources, redact_env=redact_env)
     return True
 
 
