@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trainer_core.cli import main
 from trainer_core.experiment.loading import load_experiment
@@ -247,3 +248,13 @@ def test_existing_file_is_not_overwritten(capsys: Capture) -> None:
     assert capsys.readouterr().err == (
         "error: new.yaml exists already; give another name or remove it\n"
     )
+
+
+def test_type_written_alone_becomes_a_component(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.yaml").write_text("train: {trainer: default, loss: l2, epoch: 3}\n")
+    assert main(["config", "migrate", str(tmp_path / "old.yaml")]) == 0
+    new = yaml.safe_load(capsys.readouterr().out)
+    assert new["trainer"] == {"_type_": "default", "max_epochs": 3}
+    assert new["loss"] == {"_type_": "l2"}

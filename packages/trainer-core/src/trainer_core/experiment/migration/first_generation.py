@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,9 +130,11 @@ def _moved(path: Piece, report: Report, old: Path, folder: Path) -> Piece:
 
 
 def _spec(old: Piece | None, key: str, report: Report) -> Piece | None:
-    """Turn `{type, params}` into `{_type_, ...parameters}`."""
+    """Turn `{type, params}`, or a type alone, into `{_type_, ...parameters}`."""
     if old is None:
         return None
+    if isinstance(old.value, str) and isinstance(old.plain, str):
+        old = replace(old, value={"type": Piece(old.value, old.line, old.end)})
     spec = mapping(_type_=old.take("type"))
     if not isinstance(old.value, dict):
         report.opened(old, key, spec)
