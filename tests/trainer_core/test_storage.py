@@ -50,3 +50,13 @@ def test_new_file_is_never_overwritten(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_made_is_named() -> None:
     with pytest.raises(StorageError, match="cannot write /proc/no/such: "):
         make_folder(Path("/proc/no/such"))
+
+
+def test_names_of_made_folders_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    monkeypatch.setattr("trainer_core.storage.flush_to_disk", flushed.append)
+    make_folder(tmp_path / "run" / "checkpoints")
+    make_folder(tmp_path / "run" / "checkpoints")
+    assert flushed == [tmp_path / "run", tmp_path]

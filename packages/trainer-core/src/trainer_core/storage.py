@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.errors import StorageError
@@ -37,13 +37,17 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and its parents.
+    """Make a folder and its parents, so that a power cut does not undo it.
 
     Raises:
         StorageError: It cannot be made.
     """
     with storage_errors(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            with suppress(PermissionError):  # a parent that may be entered and not listed
+                flush_to_disk(folder.parent)
     return path
 
 
