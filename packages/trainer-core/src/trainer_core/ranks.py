@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor, nn
 
 __all__ = ["LocalRanks", "Ranks"]
+
+Losses = TypeVar("Losses")
+Json = TypeVar("Json")
 
 
 class Ranks(Protocol):
     """Who this process is among the others, and what they do together.
 
-    Every method but the properties is called by all ranks at the same point of the loop.
+    Every method is called by all ranks at the same point of the loop, in the same order.
     """
 
     @property
@@ -41,11 +48,49 @@ class Ranks(Protocol):
         ...
 
     def sum(self, value: Tensor) -> Tensor:
-        """Return the sum over the processes."""
+        """Return the sum over the processes, on every one of them."""
         ...
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""
+        ...
+
+    def any_lately(self, flag: bool) -> bool:
+        """Return whether the flag was set in any process at the call before this one.
+
+        The answer is under way while the processes compute: nobody waits for it, and it is the
+        same on every rank. Alone, a process gets the flag it hands in.
+        """
+        ...
+
+    def gather(self, value: Json) -> list[Json]:
+        """Return everyone's value, JSON data, in the order of the ranks."""
+        ...
+
+    def on_main(self, action: Callable[[], Json]) -> Json:
+        """Run an action on rank 0 and return its result, JSON data, on every rank.
+
+        The others wait as long as it takes. An error of the action is raised on all of them.
+        """
+        ...
+
+    def prepare(self, models: nn.ModuleDict) -> nn.ModuleDict:
+        """Change what must be changed in models of several processes, before they are moved."""
+        ...
+
+    def parallelize(
+        self, models: nn.ModuleDict, losses: Callable[..., Losses]
+    ) -> Callable[..., Losses]:
+        """Return `losses` such that a backward pass gives everyone the mean of the gradients.
+
+        Args:
+            models: The components whose gradients are meant; frozen ones are left alone.
+            losses: Returns a scalar to go backward from, and detached metrics.
+        """
+        ...
+
+    def accumulate(self) -> AbstractContextManager[object]:
+        """Return a context in which gradients stay with their process, for all but the last one."""
         ...
 
 
@@ -67,3 +112,30 @@ class LocalRanks:
     def any(self, flag: bool) -> bool:
         """Return the flag."""
         return flag
+
+    def any_lately(self, flag: bool) -> bool:
+        """Return the flag."""
+        return flag
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the value in a list."""
+        return [value]
+
+    def on_main(self, action: Callable[[], Json]) -> Json:
+        """Run the action."""
+        return action()
+
+    def prepare(self, models: nn.ModuleDict) -> nn.ModuleDict:
+        """Return the models as they are."""
+        return models
+
+    def parallelize(
+        self, models: nn.ModuleDict, losses: Callable[..., Losses]
+    ) -> Callable[..., Losses]:
+        """Return `losses` itself."""
+        del models
+        return losses
+
+    def accumulate(self) -> AbstractContextManager[object]:
+        """Return a context that does nothing."""
+        return nullcontext()

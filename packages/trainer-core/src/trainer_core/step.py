@@ -106,6 +106,8 @@ class LossTrainer(ABC):
     def configure(self, options: StepOptions) -> None:
         """Take the engine's decisions; called once, after construction."""
         self.options = options
+        self._losses = options.ranks.parallelize(self.models, self._detached_losses)
+        self._is_weighted = type(self).loss_weight is not LossTrainer.loss_weight
         self._parameters = _trained_parameters(self.optimizers)
         self._optimizer_steps = tuple(opt.step for opt in self.optimizers.values())
         self._reseed = make_step_seeder(options.seed, self.device)
@@ -125,7 +127,7 @@ class LossTrainer(ABC):
             parameter.grad = None
         context = self.make_context(data, step=iterations, epoch=epoch)
         if self.options.grad_accum_steps == 1:
-            metrics = self._backward(data, context, None)
+            metrics = self._whole(data, context)
         else:
             metrics = self._accumulate(data, context)
         max_norm = self.options.grad_clip_norm
@@ -151,11 +153,20 @@ class LossTrainer(ABC):
         raise NotImplementedError
 
     def make_context(
-        self, data: Batch, *, step: int, epoch: int, training: bool = True
+        self,
+        data: Batch,
+        *,
+        step: int,
+        epoch: int,
+        training: bool = True,
+        start: int = 0,
+        total: int | None = None,
     ) -> StepContext:
         """Return what a loss may know about a step, for this rank's part of its batch.
 
-        While validating, `step` is the number of the batch: its noise is the same each time.
+        While validating, `step` is the number of the batch, of which `data` is the part from
+        sample `start` on and `total` the length: its noise is the same each time, however the
+        batch is cut.
         """
         options = self.options
         count = batch_size(data)
@@ -171,7 +182,14 @@ class LossTrainer(ABC):
             )
         else:
             seed = derive_seed(options.seed, "validation")
-            random = KeyedRandom(seed, step, total=count, device=self.device)
+            random = KeyedRandom(
+                seed,
+                step,
+                total=count if total is None else total,
+                start=start,
+                count=count,
+                device=self.device,
+            )
         return StepContext(step, options.total_steps, epoch, random, training)
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -182,15 +200,34 @@ class LossTrainer(ABC):
         self, batch: Batch, context: StepContext, weight: Tensor | float | None
     ) -> dict[str, Any]:
         if self.options.precision == "fp32":
-            total, logged = self.compute_losses(batch, context)
+            total, metrics = self._losses(batch, context)
         else:
             with self._autocast():
-                total, logged = self.compute_losses(batch, context)
+                total, metrics = self._losses(batch, context)
         (total if weight is None else total * weight).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        metrics = {"loss": total.detach()}
-        for name, value in logged.items():
-            metrics[name] = value.detach() if type(value) is Tensor else value  # type: ignore[assignment] # plain numbers are logged as they are
         return metrics
+
+    def _detached_losses(self, batch: Batch, context: StepContext) -> tuple[Tensor, dict[str, Any]]:
+        """Return the total, and the metrics without their graphs."""
+        total, logged = self.compute_losses(batch, context)
+        metrics: dict[str, Any] = {"loss": total.detach()}
+        for name, value in logged.items():
+            metrics[name] = value.detach() if type(value) is Tensor else value
+        return total, metrics
+
+    def _whole(self, data: Batch, context: StepContext) -> dict[str, Any]:
+        """Go backward once; every rank counts as much as its loss was divided by."""
+        if not self._is_weighted or self.options.ranks.world_size == 1:
+            return self._backward(data, context, None)
+        weight = self.loss_weight(data)
+        share = weight / self._mean_over_ranks(weight)
+        metrics = self._backward(data, context, share)
+        return {name: value * share for name, value in metrics.items()}
+
+    def _mean_over_ranks(self, weight: Tensor | float) -> Tensor:
+        ranks = self.options.ranks
+        own = torch.as_tensor(weight, dtype=torch.float32, device=self.device)
+        return (ranks.sum(own) / ranks.world_size).clamp(min=1e-12)
 
     def _accumulate(self, data: Batch, context: StepContext) -> dict[str, Any]:
         parts = self._cut(data)
@@ -198,7 +235,10 @@ class LossTrainer(ABC):
         whole = sum(weights[1:], weights[0])
         if isinstance(whole, Tensor):
             whole = whole.clamp(min=1e-12)  # a batch of nothing but padding has no gradient
-        first = self.options.ranks.rank * len(parts)
+        ranks = self.options.ranks
+        if self._is_weighted and ranks.world_size > 1:
+            whole = self._mean_over_ranks(whole)
+        first, last = ranks.rank * len(parts), len(parts) - 1
         summed: dict[str, Any] = {}
         for number, (begin, end, batch) in enumerate(parts):
             share = weights[number] / whole
@@ -206,7 +246,9 @@ class LossTrainer(ABC):
             part = StepContext(
                 context.step, context.total_steps, context.epoch, context.random.slice(begin, end)
             )
-            for name, value in self._backward(batch, part, share).items():
+            with nullcontext() if number == last else ranks.accumulate():
+                metrics = self._backward(batch, part, share)
+            for name, value in metrics.items():
                 summed[name] = summed.get(name, 0.0) + value * share
         return summed
 

@@ -15,11 +15,12 @@ from trainer_core.step import LossTrainer
 from trainer_core.tree import batch_size, move_to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trainer_core.engine.progress import Progress
     from trainer_core.engine.runfolder import RunFolder
     from trainer_core.engine.state import RunState
+    from trainer_core.ranks import Ranks
 
 __all__ = ["evaluate", "validate"]
 
@@ -35,7 +36,10 @@ def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, floa
         interrupted: Polled between batches; True leaves the rest out and returns nothing.
     """
     experiment = state.experiment
-    dataset, size = experiment.val_dataset, experiment.global_batch // state.ranks.world_size
+    dataset, ranks = experiment.val_dataset, state.ranks
+    size = experiment.global_batch
+    # What `metrics:` collect cannot be added up: every rank then reads everything.
+    is_shared = ranks.world_size > 1 and not experiment.metrics
     order = SampleOrder(len(dataset), experiment.seed, shuffle=False)
     read = make_reader(dataset, experiment.seed)
     sums: dict[str, Any] = {}
@@ -45,16 +49,21 @@ def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, floa
         _begin(state)
         try:
             for number, start in enumerate(range(0, len(dataset), size)):
-                if interrupted():
+                if ranks.any(interrupted()):
                     break
-                indices = order.indices(start, min(start + size, len(dataset)))
-                batch = move_to_device(read(indices, start), state.device)
-                batch = experiment.normalizer.normalize(batch)
-                values, weight = _measure_batch(state, batch, number)
-                for name, value in values.items():
-                    sums[name] = sums.get(name, 0.0) + value * weight
-                    weights[name] = weights.get(name, 0.0) + weight
+                total = min(size, len(dataset) - start)
+                for begin, end in _parts(total, size // ranks.world_size, is_shared, ranks.rank):
+                    indices = order.indices(start + begin, start + end)
+                    batch = move_to_device(read(indices, start + begin), state.device)
+                    batch = experiment.normalizer.normalize(batch)
+                    place = {"step": number, "start": begin, "total": total}
+                    values, weight = _measure_batch(state, batch, place)
+                    for name, value in values.items():
+                        sums[name] = sums.get(name, 0.0) + value * weight
+                        weights[name] = weights.get(name, 0.0) + weight
             else:
+                if is_shared:
+                    sums, weights = _over_ranks(ranks, sums, weights)
                 means = {f"val/{name}": sums[name] / weights[name] for name in sums}
                 metrics = {name: float(value) for name, value in means.items()}
                 for metric in experiment.metrics:
@@ -110,17 +119,37 @@ def evaluate(
 
 @torch.no_grad()
 def _measure_batch(
-    state: RunState, batch: dict[str, Any], number: int
+    state: RunState, batch: dict[str, Any], place: Mapping[str, int]
 ) -> tuple[dict[str, Any], float]:
     trainer, experiment = state.trainer, state.experiment
     if not isinstance(trainer, LossTrainer):
         values = trainer.validation_step(batch, epoch=state.epoch, iterations=state.step)
         return dict(values), float(batch_size(batch))
-    context = trainer.make_context(batch, step=number, epoch=state.epoch, training=False)
+    context = trainer.make_context(batch, epoch=state.epoch, training=False, **place)
     values = trainer.validation_step(batch, context)
     for metric in experiment.metrics:
         metric.update(trainer.predict(batch, context), batch)
     return values, float(trainer.loss_weight(batch))
+
+
+def _parts(total: int, size: int, is_shared: bool, rank: int) -> list[tuple[int, int]]:
+    """Return the parts of a batch that this rank measures, none longer than `size`."""
+    parts = [(begin, min(begin + size, total)) for begin in range(0, total, size)]
+    return parts[rank : rank + 1] if is_shared else parts
+
+
+def _over_ranks(
+    ranks: Ranks, sums: Mapping[str, Any], weights: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the sums and weights of all ranks together."""
+    own = {name: (float(value), weights[name]) for name, value in sums.items()}
+    all_sums: dict[str, float] = {}
+    all_weights: dict[str, float] = {}
+    for of_rank in ranks.gather(own):
+        for name, (value, weight) in of_rank.items():
+            all_sums[name] = all_sums.get(name, 0.0) + value
+            all_weights[name] = all_weights.get(name, 0.0) + weight
+    return all_sums, all_weights
 
 
 def _begin(state: RunState) -> None:

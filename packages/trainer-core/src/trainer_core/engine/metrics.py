@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import fsum
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from trainer_core.ranks import Ranks
 
 __all__ = ["MetricWindow", "numbers_of"]
+
+_REDUCE: dict[str, Callable[[list[float]], float]] = {"mean": fmean, "sum": fsum, "max": max}
 
 
 class MetricWindow:
     """Collects the metrics of each step and averages them at the log line.
 
-    Reading waits for the device once per window, not once per step and metric.
+    Reading waits for the device, and for the other ranks, once per window, not once per step and
+    metric.
+
+    Args:
+        reductions: How the ranks' values of a metric become one: `mean` (the default), `sum` or
+            `max`. Over the steps of a window, sums are averaged too, and of `max` the largest
+            counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reductions: Mapping[str, str] | None = None) -> None:
+        self._reductions = dict(reductions or {})
         self._pending: list[Mapping[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
@@ -30,16 +44,16 @@ class MetricWindow:
         """Whether there are steps since the last log line."""
         return bool(self._pending or self._sums)
 
-    def mean(self) -> dict[str, float]:
-        """Return the mean of each metric over the window, and begin a new one."""
-        self._read()
+    def mean(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """Return the mean of each metric over the window and the ranks, and begin a new one."""
+        self._read(ranks)
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the unfinished window as JSON data."""
-        self._read()
+    def state_dict(self, ranks: Ranks | None = None) -> dict[str, Any]:
+        """Return the unfinished window of all ranks as JSON data."""
+        self._read(ranks)
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -47,23 +61,45 @@ class MetricWindow:
         self._sums = dict(state["sums"])
         self._counts = dict(state["counts"])
 
-    def _read(self) -> None:
+    def _read(self, ranks: Ranks | None) -> None:
         """Add the pending steps to the sums, one after the other, as numbers of 64 bits."""
         tensors: list[Tensor] = []
         names: list[str] = []
+        read: list[tuple[str, float]] = []
         for metrics in self._pending:
             for name, value in metrics.items():
                 if isinstance(value, Tensor):
                     names.append(name)
                     tensors.append(value if value.ndim == 0 else value.mean())
                 else:
-                    self._add(name, float(value))
+                    read.append((name, float(value)))
         self._pending.clear()
         if tensors:
-            for name, number in zip(names, torch.stack(tensors).tolist(), strict=True):
-                self._add(name, float(number))
+            numbers = torch.stack(tensors).tolist()
+            read += [(name, float(value)) for name, value in zip(names, numbers, strict=True)]
+        if ranks is not None and ranks.world_size > 1:
+            read = self._over_ranks(ranks.gather(read))
+        for name, number in read:
+            self._add(name, number)
+
+    def _over_ranks(self, gathered: Sequence[Sequence[Sequence[Any]]]) -> list[tuple[str, float]]:
+        """Return one value for each step and metric from those of all ranks."""
+        columns: dict[tuple[str, int], list[float]] = {}
+        for of_rank in gathered:
+            seen: Counter[str] = Counter()
+            for name, number in of_rank:
+                columns.setdefault((name, seen[name]), []).append(number)
+                seen[name] += 1
+        return [
+            (name, _REDUCE[self._reductions.get(name, "mean")](numbers))
+            for (name, _), numbers in columns.items()
+        ]
 
     def _add(self, name: str, number: float) -> None:
+        if self._reductions.get(name) == "max":
+            self._sums[name] = max(self._sums.get(name, number), number)
+            self._counts[name] = 1
+            return
         self._sums[name] = self._sums.get(name, 0.0) + number
         self._counts[name] = self._counts.get(name, 0) + 1
 
