@@ -27,7 +27,12 @@ GROUPS = {
     "cb": "callbacks",
     "runner": "runners",
     "hook": "hooks",
+    "io": "io",
+    "metric": "metrics",
+    "init": "initializers",
+    "command": "commands",
 }
+CONSTRUCTOR_GROUPS = {"block": "blocks", "op": "ops"}
 
 # check: (kind, class, attributes of the class of checks, part of the message)
 FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
@@ -48,13 +53,20 @@ FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "tc031": ("data", "WordData", {}, "a batch holds no tensor"),
     "tc032": ("data", "WrongStatistics", {}, "norm_stats has 'z', which no batch has"),
     "tc033": ("data", "Drifting", {}, "x differs between two data sets built alike"),
+    "tc035": ("io", "NoInputs", {}, "model_inputs returned nothing"),
+    "tc036": ("io", "Popping", {}, "the batch was changed"),
     "tc040": ("loss", "Vector", {}, "the loss has shape [4, 2], not []"),
     "tc041": ("loss", "Flat", {}, "the gradient is zero everywhere"),
+    "tc045": ("metric", "NoNumber", {}, "error is nan"),
+    "tc046": ("metric", "Remembering", {}, "gave {'count': 2}, then {'count': 4}"),
+    "tc047": ("metric", "Scaling", {}, "the prediction or the batch was changed"),
     "tc050": ("optim_factory", "Nameless", {}, "the groups are named [None], not ['model']"),
     "tc051": ("optim_factory", "Upwards", {}, "20 steps took a parabola from 14 to "),
     "tc052": ("optim_factory", "ForgetfulFactory", {}, "does not hold all of its state"),
     "tc055": ("sched_factory", "Hourly", {}, "the interval is 'hour', not step, epoch or metric"),
     "tc056": ("sched_factory", "Hourly", {}, "after loading its state the rates are [0.1"),
+    "tc057": ("init", "first_row", {}, "it left nan or inf in the weight of a Linear"),
+    "tc058": ("init", "own_dice", {}, "one seed gave two weights"),
     "tc060": ("cb", "Deaf", {}, "Deaf listens to no hook"),
     "tc061": ("cb", "Raising", {}, "not today"),
     "tc062": ("cb", "Shaking", {}, "a resumed run ends in other weights: "),
@@ -70,8 +82,11 @@ FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "tc080": ("runner", "Lazy", {}, "the run ended as ('checked', 0)"),
     "tc081": ("runner", "Eager", {}, "a dry run ended as 'completed'"),
     "tc082": ("runner", "Writing", {"refuses": "later"}, "it refuses to run, and ran"),
+    "tc085": ("op", "IdleBlock", {}, "bad_parts:IdleBlock is no function; declare it as a block"),
+    "tc086": ("op", "add_in_place", {"inputs": [[2], [2]]}, "an argument was changed"),
     "tc090": ("hook", "Deaf", {}, "implements no hook: mark its functions with hookimpl"),
     "tc091": ("hook", "RAISING", {}, "not today"),
+    "tc095": ("command", "main", {}, "--help imports numpy, torch; import them later"),
 }
 
 
@@ -87,8 +102,9 @@ def test_check_fails_on_what_it_is_there_for(
     check: str, fake_wheel: Callable[..., Path], tmp_path: Path
 ) -> None:
     kind, name, attributes, message = FAILURES[check]
-    prefix = "policy_constructor.blocks" if kind == "block" else f"trainer_core.{GROUPS[kind]}"
-    fake_wheel("bad", {prefix: {"part": f"bad_parts:{name}"}}, {"bad_parts.py": SOURCE})
+    group = f"trainer_core.{GROUPS[kind]}" if kind in GROUPS else ""
+    group = group or f"policy_constructor.{CONSTRUCTOR_GROUPS[kind]}"
+    fake_wheel("bad", {group: {"part": f"bad_parts:{name}"}}, {"bad_parts.py": SOURCE})
     base = collection.BASES[kind]
     checks = type("Test_bad", (base,), {"key": f"{kind}.part", **attributes})()
     method = getattr(checks, checks_of(type(checks))[check.upper()][0])
@@ -109,7 +125,19 @@ def test_component_that_is_not_declared_is_not_listed(fake_wheel: Callable[..., 
 
 def test_every_check_is_seen_to_fail() -> None:
     numbers = {number for base in collection.BASES.values() for number in checks_of(base)}
-    assert numbers - {number.upper() for number in FAILURES} == {"TC001"}  # it has its own test
+    assert numbers - {number.upper() for number in FAILURES} == {"TC001", "TC097", "TC098"}
+
+
+def test_recipes_are_held_to_a_comment_and_to_the_check(fake_wheel: Callable[..., Path]) -> None:
+    site = fake_wheel("bad", {"trainer_core.recipes": {"bad": "bad_recipes"}})
+    (site / "bad_recipes").mkdir()
+    (site / "bad_recipes" / "__init__.py").write_text("")
+    (site / "bad_recipes" / "silent.yaml").write_text("schema_version: 1\n")
+    checks = type("Test_bad", (collection.BASES["recipe"],), {"key": "recipe.bad"})()
+    with pytest.raises(AssertionError, match=r"^no comment stands at the head of bad/silent$"):
+        checks.test_tc097_recipes_say_what_they_are()
+    with pytest.raises(AssertionError, match=r"^bad/silent has mistakes:\n"):
+        checks.test_tc098_recipes_have_no_mistakes()
 
 
 def test_exempted_check_is_not_collected() -> None:

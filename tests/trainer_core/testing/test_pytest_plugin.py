@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HEAVY = ("torch", "numpy", "pydantic", "yaml", "policy_constructor")
 
 Run = Callable[..., tuple[int, str]]
@@ -45,8 +47,6 @@ def test_unrelated_run_imports_nothing_of_ours_but_the_plugin(tmp_path: Path) ->
 
 def test_option_checks_each_component_of_the_wheel(tmp_path: Path, run_pytest: Run) -> None:
     (tmp_path / "test_unrelated.py").write_text("def test_unrelated() -> None: ...\n")
-    settings = HERE.parents[1] / "trainer_ray" / "conformance.yaml"
-    (tmp_path / "conformance.yaml").write_text(settings.read_text())
     code, text = run_pytest("--trainer-conformance=trainer-ray", "--co")
     assert code == 0, text
     for runner in ("ray", "ray_online"):
@@ -62,18 +62,45 @@ def test_paths_are_run_besides_the_checks(tmp_path: Path, run_pytest: Run) -> No
     assert "2 passed" in text, text
 
 
-def test_failed_check_is_cited_by_its_number(tmp_path: Path, run_pytest: Run) -> None:
-    code, text = run_pytest("--trainer-conformance=trainer-ddp", "-k", "tc080")
+def test_file_in_the_folder_counts_before_the_one_of_the_wheel(
+    tmp_path: Path, run_pytest: Run
+) -> None:
+    (tmp_path / "conformance.yaml").write_text("runner.ray: {refuses: another reason}\n")
+    code, text = run_pytest("--trainer-conformance=trainer-ray", "-k", "Test_runner_ray and tc082")
     assert code == 1
-    assert "Test_runner_ddp::test_tc080_trains_as_the_local_runner_does" in text
-    assert "the runner 'ddp' is not available yet in trainer-ddp 0.1.0" in text
+    assert "Test_runner_ray::test_tc082_refusal_is_the_users_to_read" in text
+    assert "not 'another reason'" in text
 
 
-def test_run_names_what_it_left_out(tmp_path: Path, run_pytest: Run) -> None:
-    settings = f"--trainer-conformance-file={HERE / 'conformance.yaml'}"
-    _, text = run_pytest("--trainer-conformance=trainer-core", settings, "-k", "nothing")
-    assert "log.wandb TC065: checked in a process of its own" in text
+def test_run_names_what_it_left_out(run_pytest: Run) -> None:
+    _, text = run_pytest("--trainer-conformance=trainer-core", "-k", "nothing")
+    assert "log.wandb TC065, TC066, TC067: checked in a process of its own" in text
     assert "optim_cls.*: the kit has no checks for its kind" in text
+
+
+def test_component_without_values_is_named_and_not_failed(tmp_path: Path, run_pytest: Run) -> None:
+    (tmp_path / "conformance.yaml").write_text("")
+    code, text = run_pytest("--trainer-conformance=policy-constructor", "-k", "mlp or op_add")
+    assert code == 0, text
+    numbers = "TC005, TC006, TC009, TC070, TC071, TC072"
+    assert f"block.mlp {numbers}: it needs dims; give small values: params: {{...}}" in text
+    assert "op.add TC086: say what it takes: inputs: [[2, 3], [2, 3]]" in text
+
+
+def test_processes_of_xdist_report_what_was_left_out(tmp_path: Path) -> None:
+    arguments = ["--trainer-conformance=policy-constructor", "-n", "1", "-k", "op_add", "-q"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("block.nn.*: the kit has no checks for its kind") == 1
+
+
+def test_checks_are_done_in_the_folder_that_prepare_wrote(run_pytest: Run) -> None:
+    code, text = run_pytest("--trainer-conformance=experiments-il", "-k", "data_lerobot and tc03")
+    assert code == 0, text
+    assert "4 passed" in text
 
 
 def test_unknown_wheel_is_a_usage_error(tmp_path: Path, run_pytest: Run) -> None:

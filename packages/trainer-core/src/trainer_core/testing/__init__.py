@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 _MODULES = {
     "BlockConformance": "trainer_core.testing.parts",
     "CallbackConformance": "trainer_core.testing.listeners",
+    "CommandConformance": "trainer_core.testing.declarations",
     "ComponentConformance": "trainer_core.testing.component",
     "Conformance": "trainer_core.testing.declaration",
     "DatasetConformance": "trainer_core.testing.parts",
     "EvaluatorConformance": "trainer_core.testing.runs",
     "HookPluginConformance": "trainer_core.testing.listeners",
+    "IOConformance": "trainer_core.testing.values",
+    "InitializerConformance": "trainer_core.testing.values",
     "LoggerConformance": "trainer_core.testing.listeners",
     "LossConformance": "trainer_core.testing.parts",
+    "MetricConformance": "trainer_core.testing.values",
+    "OperationConformance": "trainer_core.testing.values",
     "OptimizerConformance": "trainer_core.testing.parts",
+    "RecipesConformance": "trainer_core.testing.declarations",
     "RunnerConformance": "trainer_core.testing.runs",
     "SchedulerConformance": "trainer_core.testing.parts",
     "TrainerConformance": "trainer_core.testing.runs",
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from trainer_core.testing.collection import conformance_classes
     from trainer_core.testing.component import ComponentConformance
     from trainer_core.testing.declaration import Conformance
+    from trainer_core.testing.declarations import CommandConformance, RecipesConformance
     from trainer_core.testing.listeners import (
         CallbackConformance,
         HookPluginConformance,
@@ -44,18 +51,30 @@ if TYPE_CHECKING:
         RunnerConformance,
         TrainerConformance,
     )
+    from trainer_core.testing.values import (
+        InitializerConformance,
+        IOConformance,
+        MetricConformance,
+        OperationConformance,
+    )
 
 __all__ = [
     "BlockConformance",
     "CallbackConformance",
+    "CommandConformance",
     "ComponentConformance",
     "Conformance",
     "DatasetConformance",
     "EvaluatorConformance",
     "HookPluginConformance",
+    "IOConformance",
+    "InitializerConformance",
     "LoggerConformance",
     "LossConformance",
+    "MetricConformance",
+    "OperationConformance",
     "OptimizerConformance",
+    "RecipesConformance",
     "RunnerConformance",
     "SchedulerConformance",
     "TrainerConformance",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from policy_constructor.config import resolve_config
+from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.errors import ConfigError
 from policy_constructor.signatures.signature import check_arguments, read_signature
 from trainer_core.experiment.check import SUPPLIED
 from trainer_core.instantiate import instantiate
-from trainer_core.testing.declaration import Conformance, installed, require
+from trainer_core.testing.declaration import Conformance, checks_of, installed, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ComponentConformance"]
 
+_UNBUILT = frozenset(checks_of(Conformance)) | {"TC004"}
 _NOBODYS = "no_component_has_this_parameter"
 
 
@@ -38,6 +40,22 @@ class ComponentConformance(Conformance):
     def spec(cls) -> dict[str, Any]:
         """Return the component as an experiment file writes it."""
         return {"_type_": cls.key, **cls.params}
+
+    @classmethod
+    def unprepared(cls) -> dict[str, str]:
+        """Return all checks that build it, if it has required parameters without a value."""
+        try:
+            ref = cls.ref()
+        except RegistryError:
+            return {}  # each check says so
+        signature = read_signature(ref.target)
+        given = {*cls.params, *SUPPLIED.get(ref.kind, ())}
+        parameters = signature.parameters if signature else {}
+        missing = [name for name, each in parameters.items() if each.required and name not in given]
+        if not missing:
+            return {}
+        reason = f"it needs {', '.join(missing)}; give small values: params: {{...}}"
+        return dict.fromkeys(checks_of(cls).keys() - _UNBUILT, reason)
 
     def build(self, folder: Path) -> Any:
         """Build the component; `folder` is empty and may be written to."""

@@ -6,19 +6,22 @@ import inspect
 import re
 import sys
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytest
+
 from policy_constructor.discovery.metadata import normalize_name, read_headers
 from trainer_core.discovery.plugins import Plugins, discover
-from trainer_core.testing.isolated import import_package, list_plugins
+from trainer_core.testing.isolated import HEAVY, import_package, list_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policy_constructor.discovery.component import ComponentRef
 
-__all__ = ["Conformance", "checks_of", "installed", "require"]
+__all__ = ["Conformance", "DeclaredConformance", "checks_of", "installed", "require"]
 
 _CONTRACTS = {"trainer-core", "policy-constructor"}
 _PREFIX = "test_tc"
@@ -60,6 +63,8 @@ class Conformance:
         params: Parameters to build it with, as a file would have them; small ones.
         exempt: Checks that do not hold, by number, each with its reason. They are left out, and
             a run with `--trainer-conformance` lists them.
+        prepare: `module:function` that writes what the component reads, such as a few recorded
+            episodes: called with an empty folder, in which each check is then done.
         import_budget_s: Processor time that importing the root package may take, in seconds.
     """
 
@@ -67,6 +72,7 @@ class Conformance:
     key: ClassVar[str] = ""
     params: ClassVar[Mapping[str, Any]] = {}
     exempt: ClassVar[Mapping[str, str]] = {}
+    prepare: ClassVar[str] = ""
     import_budget_s: ClassVar[float] = 1.0
 
     def __init_subclass__(cls) -> None:
@@ -79,6 +85,22 @@ class Conformance:
                 msg = f"{cls.__name__}.exempt: there is no check {number} here"
                 raise ValueError(msg)
             setattr(cls, known[number][0], None)
+
+    @pytest.fixture(autouse=True)
+    def prepared_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Do the check in a folder that `prepare` wrote to."""
+        if self.prepare:
+            module, _, name = self.prepare.partition(":")
+            getattr(import_module(module), name)(tmp_path)
+            monkeypatch.chdir(tmp_path)
+
+    @classmethod
+    def unprepared(cls) -> dict[str, str]:
+        """Return the checks that cannot be done before the author has said more, with the reason.
+
+        A run with `--trainer-conformance` lists them; a class in a test module fails them.
+        """
+        return {}
 
     @classmethod
     def ref(cls) -> ComponentRef:
@@ -95,12 +117,16 @@ class Conformance:
         rows, modules = list_plugins()
         listed = [ref.kind, ref.key, ref.dist, ref.target]
         require(listed in rows, f"'trainer plugins list' does not show {self.key}")
-        require(ref.module not in modules, f"listing the plugins imported {ref.module}")
+        borrowed = ref.module in sys.stdlib_module_names
+        message = f"listing the plugins imported {ref.module}"
+        require(borrowed or ref.module not in modules, message)
         require("torch" not in modules, "listing the plugins imported torch")
 
     def test_tc002_root_package_imports_fast_and_light(self) -> None:
         """Importing the root package is quick and brings neither torch nor its like."""
         root = self.ref().module.partition(".")[0]
+        if root in HEAVY:  # `torch:cat` declares another's function: that is imported when used
+            return
         found = import_package(root)
         require(not found.error, f"importing {root} fails: {found.error}")
         heavy = ", ".join(found.heavy)
@@ -135,6 +161,26 @@ class Conformance:
         bounded = [r for r in wanted if ">=" in r and "<" in r]
         message = f"{ref.wheel} needs a range such as 'trainer-core>=0.1,<0.2' in its dependencies"
         require(bounded or ref.dist in _CONTRACTS, message)
+
+
+class DeclaredConformance(Conformance):
+    """Checks of a declaration that is no component, such as `command.data`."""
+
+    @classmethod
+    def ref(cls) -> ComponentRef:
+        """Return the reference that discovery has for the key."""
+        dist, _, name = cls.key.rpartition("::")
+        plugins = installed()
+        declared = (*plugins.commands, *plugins.recipes, *plugins.hooks)
+        usable = [ref for ref in declared if ref.full_id == name and dist in {"", ref.dist}]
+        require(usable, f"no installed wheel declares {cls.key}")
+        return usable[0]
+
+    def load(self) -> Any:
+        """Import the object."""
+        module, _, attribute = self.ref().target.partition(":")
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
 
 
 def _name_of(requirement: str) -> str:

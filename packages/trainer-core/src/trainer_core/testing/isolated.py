@@ -1,4 +1,4 @@
-"""What happens in a fresh interpreter: listing the plugins, importing one package."""
+"""What happens in a fresh interpreter: listing plugins, importing a package, asking for help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-__all__ = ["HEAVY", "PackageImport", "import_package", "list_plugins"]
+__all__ = ["HEAVY", "HelpCall", "PackageImport", "call_help", "import_package", "list_plugins"]
 
 HEAVY = ("jax", "matplotlib", "numpy", "pandas", "ray", "scipy", "tensorflow", "torch", "wandb")
 """Packages that the import of a plugin's root package must not bring with it."""
@@ -28,6 +28,35 @@ importlib.import_module(sys.argv[1])
 cpu_s = time.process_time() - start
 print(json.dumps({"cpu_s": cpu_s, "modules": sorted(sys.modules)}))
 """
+
+
+_HELP = """
+import contextlib, importlib, io, json, sys
+module, _, name = sys.argv[1].partition(":")
+out = io.StringIO()
+with contextlib.redirect_stdout(out):
+    try:
+        code = getattr(importlib.import_module(module), name)(["--help"])
+    except SystemExit as ending:
+        code = ending.code
+if code:
+    raise SystemExit(f"exit code {code}")
+print(json.dumps({"text": out.getvalue(), "modules": sorted(sys.modules)}))
+"""
+
+
+class HelpCall(NamedTuple):
+    """What `--help` of a command did.
+
+    Attributes:
+        text: What it printed.
+        heavy: Heavy packages that it imported.
+        error: The last line of what went wrong; empty if nothing did.
+    """
+
+    text: str
+    heavy: tuple[str, ...]
+    error: str = ""
 
 
 class PackageImport(NamedTuple):
@@ -56,6 +85,14 @@ def import_package(name: str) -> PackageImport:
     if "error" in found:
         return PackageImport(0.0, (), found["error"])
     return PackageImport(found["cpu_s"], tuple(sorted(set(HEAVY) & set(found["modules"]))))
+
+
+def call_help(target: str) -> HelpCall:
+    """Call a command's `module:function` with `--help` in a fresh interpreter."""
+    found = _run(_HELP, target, tuple(sys.path))
+    if "error" in found:
+        return HelpCall("", (), found["error"])
+    return HelpCall(found["text"], tuple(sorted(set(HEAVY) & set(found["modules"]))))
 
 
 @lru_cache(maxsize=64)

@@ -9,13 +9,11 @@ from trainer_core.discovery.hooking import start_hooks
 from trainer_core.engine.hooks import Hooks
 from trainer_core.testing import tiny
 from trainer_core.testing.component import ComponentConformance
-from trainer_core.testing.declaration import Conformance, installed, require
+from trainer_core.testing.declaration import DeclaredConformance, installed, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from policy_constructor.discovery.component import ComponentRef
 
 __all__ = ["CallbackConformance", "HookPluginConformance", "LoggerConformance"]
 
@@ -90,17 +88,8 @@ class LoggerConformance(ComponentConformance):
         logger.finish("completed")
 
 
-class HookPluginConformance(Conformance):
+class HookPluginConformance(DeclaredConformance):
     """Checks of a hook plugin; its key is `hook.NAME`, or `wheel::hook.NAME`."""
-
-    @classmethod
-    def ref(cls) -> ComponentRef:
-        """Return the reference that discovery has for the key."""
-        dist, _, name = cls.key.rpartition("::")
-        found = [ref for ref in installed().hooks if ref.full_id == name]
-        usable = [ref for ref in found if dist in {"", ref.dist}]
-        require(usable, f"no installed wheel declares {cls.key}")
-        return usable[0]
 
     def load(self) -> Any:
         """Register the plugin alone and return it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ __all__: list[str] = []
 
 _OPTION, _FILE_OPTION, _FILE = "trainer_conformance", "trainer_conformance_file", "conformance.yaml"
 _LEFT_OUT = pytest.StashKey[list[str]]()
+_WORKERS_KEY = "trainer_conformance_left_out"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--trainer-conformance-file",
         dest=_FILE_OPTION,
         metavar="FILE",
-        help=f"parameters for the checks, by component (default: {_FILE} in the root folder)",
+        help=f"parameters for the checks, by component (default: {_FILE} in the root folder, "
+        "else the one in the wheel's package)",
     )
 
 
@@ -53,6 +56,20 @@ def pytest_collection_modifyitems(
         left_out += lines
         items.extend(item for item in session.genitems(module) if isinstance(item, pytest.Item))
     config.stash[_LEFT_OUT] = left_out
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what was left out from a process of pytest-xdist to the one that prints."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKERS_KEY] = session.config.stash.get(_LEFT_OUT, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of pytest-xdist left out; all of them collect the same."""
+    lines = getattr(node, "workeroutput", {}).get(_WORKERS_KEY, [])
+    node.config.stash[_LEFT_OUT] = lines or node.config.stash.get(_LEFT_OUT, [])
 
 
 def pytest_terminal_summary(
@@ -93,7 +110,4 @@ def _make_module(
         session, path=config.rootpath / dist, nodeid=f"conformance/{dist}", name=dist
     )
     module.classes = dict(collected.classes)
-    uncovered = [
-        f"{full_id}: the kit has no checks for its kind" for full_id in collected.uncovered
-    ]
-    return module, [*collected.exempted, *uncovered]
+    return module, collected.left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from trainer_core.testing.declaration import require
 from trainer_core.tree import move_to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -32,6 +32,7 @@ __all__ = [
     "STEPS",
     "build",
     "first_batch",
+    "random_tensors",
     "require_equal",
     "require_finite_scalars",
     "set_value",
@@ -101,6 +102,20 @@ def first_batch(experiment: Experiment) -> dict[str, Any]:
     batch = move_to_device(source.iterate(0)(), experiment.device)
     normalized: dict[str, Any] = experiment.normalizer.normalize(batch)
     return normalized
+
+
+def random_tensors(shapes: Any) -> Any:
+    """Return normal tensors for a shape, a list of shapes or a mapping of them; always the same."""
+    generator = torch.Generator().manual_seed(0)
+
+    def make(shape: Any) -> Any:
+        if isinstance(shape, Mapping):
+            return {name: make(inner) for name, inner in shape.items()}
+        if any(isinstance(size, Mapping | Sequence) for size in shape):
+            return [make(inner) for inner in shape]
+        return torch.randn(*shape, generator=generator)
+
+    return make(shapes)
 
 
 def weights_of(experiment: Experiment) -> dict[str, Tensor]:

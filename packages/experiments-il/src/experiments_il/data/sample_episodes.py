@@ -1,0 +1,31 @@
+"""Two recorded episodes of noise: what the checks of our own components read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments_il.data.writer import LeRobotWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["write_sample_episodes"]
+
+_FEATURES: dict[str, dict[str, Any]] = {
+    "observation.state": {"dtype": "float32", "shape": [39]},
+    "action": {"dtype": "float32", "shape": [4]},
+}
+
+
+def write_sample_episodes(folder: Path) -> None:
+    """Write the data set `demos` of two episodes of ten steps, in the shapes of Meta-World."""
+    random = np.random.default_rng(0)
+    with LeRobotWriter.create(folder / "demos", fps=80, features=_FEATURES) as writer:
+        for _ in range(2):
+            episode = {
+                key: random.normal(size=(10, *feature["shape"])).astype(np.float32)
+                for key, feature in _FEATURES.items()
+            }
+            writer.add_episode(episode, task="reach")
