@@ -112,12 +112,16 @@ def test_block_that_is_no_module_is_refused() -> None:
     assert message == "thing built a NotAModule, a torch module is needed"
 
 
-def test_block_that_fails_to_import_names_its_wheel(tmp_path: Path) -> None:
-    ref = ComponentRef("block", "broken", "no_such_package", "Net", "some-wheel", "1.2")
+def test_block_that_fails_to_import_names_its_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fails_at_import.py").write_text("Net = 1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ref = ComponentRef("block", "broken", "fails_at_import", "Net", "some-wheel", "1.2")
     source = {"model": {"_type_": "broken"}, "settings": {"strict": False}}
     message = message_of(source, blocks=Registry("block", [ref]))
     assert "some-wheel 1.2" in message
-    assert "No module named 'no_such_package'" in message
+    assert "ZeroDivisionError: division by zero" in message
 
 
 def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, Any]:

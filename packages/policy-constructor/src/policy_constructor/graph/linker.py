@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import dotted
+from policy_constructor.discovery.breakage import find_breakage
 from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.graph.forward import CallSignature, check_call, read_forward, read_function
 from policy_constructor.graph.ir import GraphIR, SpecIR, StepIR
@@ -179,6 +180,11 @@ class _Linker:
                 code="unknown-component",
                 suggestions=error.suggestions,
             )
+            return
+        broken = find_breakage(ref, "op")
+        if broken is not None:
+            place = (*call.path, "call")
+            self.report.error(place, broken.message, code="broken-component", notes=(broken.cure,))
             return
         signature = read_function(ref.target) if self.checks_calls else None
         if signature is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import dotted
+from policy_constructor.discovery.breakage import find_breakage
 from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.graph.ir import SpecIR
 from policy_constructor.graph.reporting import describe
@@ -82,6 +83,10 @@ class SpecCompiler:
             self.report.error(
                 where, error.message, code="unknown-component", suggestions=error.suggestions
             )
+            return None
+        broken = find_breakage(ref, "block")
+        if broken is not None:
+            self.report.error(where, broken.message, code="broken-component", notes=(broken.cure,))
             return None
         return name.value, ref.target, ref.source != "decorator"
 

@@ -29,6 +29,7 @@ __all__ = [
     "derives_from",
     "dotted_parts",
     "find_attribute",
+    "find_spec",
     "locate",
     "public_names",
     "read_module",
@@ -68,7 +69,7 @@ def _located(module: str, _search_path: tuple[str, ...]) -> str:
     Raises:
         LookupError: There is none.
     """
-    spec = _find_spec(module)
+    spec = find_spec(module)
     origin = getattr(spec, "origin", None)
     if not isinstance(origin, str) or not getattr(spec, "has_location", False):
         raise LookupError(module)
@@ -170,7 +171,7 @@ def derives_from(found: Found, base: str) -> bool:
     return False
 
 
-def _find_spec(module: str) -> Any:
+def find_spec(module: str) -> Any:
     """Return the spec of a module without importing its parents."""
     locations: Sequence[str] | None = None
     spec: Any = None
@@ -270,7 +271,7 @@ def _whole(module: str) -> Found | None:
     source = read_module(module)
     if source is not None:
         return Found(module, source.tree)
-    return Found(module, ast.Module([], [])) if _find_spec(module) is not None else None
+    return Found(module, ast.Module([], [])) if find_spec(module) is not None else None
 
 
 def _public(module: str, visited: frozenset[str]) -> set[str]:

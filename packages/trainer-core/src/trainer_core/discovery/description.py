@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from policy_constructor.discovery.editable import editable_source
 from policy_constructor.discovery.families import is_member
 from policy_constructor.discovery.metadata import direct_url, normalize_name, read_headers
 from policy_constructor.signatures.signature import read_signature
@@ -11,7 +12,6 @@ from policy_constructor.signatures.value_words import type_text
 from policy_constructor.source.static import find_attribute, locate
 from trainer_core.discovery.inspection import all_refs
 from trainer_core.discovery.listing import list_plugins
-from trainer_core.discovery.stale import editable_source
 from trainer_core.discovery.versions import requirement
 
 if TYPE_CHECKING:

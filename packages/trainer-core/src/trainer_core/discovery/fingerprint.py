@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from policy_constructor.discovery.editable import editable_source
 from policy_constructor.discovery.metadata import direct_url
-from trainer_core.discovery.stale import editable_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

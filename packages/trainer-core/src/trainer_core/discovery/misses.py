@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.spelling import nearest
-from trainer_core.discovery.names import an, install_hint, noun
+from trainer_core.discovery.names import an, install_hint, near_install_hint, noun
 from trainer_core.discovery.stale import stale_hint
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def unknown_name(plugins: Plugins, name: str, kinds: Sequence[str]) -> RegistryE
     hint = install_hint(bare, kinds) or stale_hint(bare, kinds, plugins.entry_points)
     if hint and not elsewhere:
         return RegistryError(f"{message}; {hint}", kind=kinds[0], key=name)
-    near = elsewhere or _near(plugins, name, kinds)
+    known = [key for kind in kinds for key in plugins.registries[kind].known_names()]
+    hint = "" if elsewhere else near_install_hint(bare, kinds, known)
+    if hint:
+        return RegistryError(f"{message}; {hint}", kind=kinds[0], key=name)
+    near = elsewhere or nearest(name, known)
     return RegistryError(message, kind=kinds[0], key=name, suggestions=near)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policy_constructor.spelling import nearest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,6 +18,7 @@ __all__ = [
     "PROTOCOLS",
     "an",
     "install_hint",
+    "near_install_hint",
     "noun",
 ]
 
@@ -129,3 +132,19 @@ def install_hint(key: str, kinds: Sequence[str]) -> str:
         if wheel:
             return f"it comes with another wheel: pip install '{wheel}'"
     return ""
+
+
+def near_install_hint(key: str, kinds: Sequence[str], installed: Sequence[str]) -> str:
+    """Return the same for the nearest spelling of a name, unless an installed one is nearer.
+
+    Args:
+        key: The misspelt name.
+        kinds: The kinds that its position takes.
+        installed: The names that those kinds have here.
+    """
+    wheels = {name: wheel for (kind, name), wheel in _OTHER_WHEELS.items() if kind in kinds}
+    missing = wheels.keys() - set(installed)
+    near = nearest(key, [*installed, *missing], 1) if missing else ()
+    if not near or near[0] not in missing:
+        return ""
+    return f"{near[0]!r} comes with another wheel: pip install '{wheels[near[0]]}'"

@@ -1,7 +1,7 @@
 """Editable installs whose entry points are older than their source, or whose source is gone."""
 
 # pathlib costs more than the comparison, and listing may need it for every editable wheel.
-# ruff: noqa: PTH110, PTH112, PTH116, PTH118, PTH123
+# ruff: noqa: PTH112, PTH116, PTH123
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.discovery.component import ComponentRef, refs_by_kind
-from policy_constructor.discovery.metadata import GROUP_PREFIXES, EntryPointRecord, direct_url
+from policy_constructor.discovery.editable import editable_source
+from policy_constructor.discovery.metadata import GROUP_PREFIXES, EntryPointRecord
 from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.discovery.component import Family
 
-__all__ = ["Staleness", "editable_source", "find_stale", "stale_hint"]
+__all__ = ["Staleness", "find_stale", "stale_hint"]
 
 _ALL_GROUPS = {**COMPONENT_GROUPS, **GROUPS}
 
@@ -74,24 +75,6 @@ def find_stale(
         dist: _compare(path, installed, trust_times) for (dist, path), installed in by_place.items()
     }
     return {dist: staleness for dist, staleness in found.items() if staleness is not None}
-
-
-def editable_source(path: str) -> str:
-    """Return the folder that a metadata folder's wheel was installed from as editable, or ''."""
-    origin_file = os.path.join(path, "direct_url.json")
-    if not os.path.exists(origin_file):
-        return ""
-    origin = direct_url(path) or {}
-    url = str(origin.get("url", ""))
-    is_editable = bool((origin.get("dir_info") or {}).get("editable"))
-    if not is_editable or not url.startswith("file://"):
-        return ""
-    plain = url.removeprefix("file://").removeprefix("localhost")
-    if "%" not in plain:
-        return plain
-    from urllib.parse import unquote  # noqa: PLC0415 - few paths need it
-
-    return unquote(plain)
 
 
 def _compare(path: str, installed: list[EntryPointRecord], trust_times: bool) -> Staleness | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import Node, dotted
+from policy_constructor.discovery.breakage import find_breakage
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.signatures.signature import check_arguments, read_signature
 from policy_constructor.spelling import nearest
@@ -177,7 +178,7 @@ class ComponentCheck:
             self._report(place, message, code="wrong-type")
             return None
         try:
-            return self.plugins.find(name.value, kinds)
+            ref = self.plugins.find(name.value, kinds)
         except RegistryError as error:
             notes = (f"'trainer plugins list --kind {error.kind}' shows what is installed",)
             self._report(
@@ -188,6 +189,10 @@ class ComponentCheck:
                 notes=notes,
             )
             return None
+        broken = find_breakage(ref, noun(ref.kind))
+        if broken is not None:
+            self._report(place, broken.message, code="broken-component", notes=(broken.cure,))
+        return None if broken is not None else ref
 
     def _report_missing_type(self, path: Path, node: Node, kinds: Sequence[str]) -> None:
         near = nearest("_type_", list(node.value), 1)
