@@ -134,6 +134,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "top level": schema.ExperimentConfig,
     "run": schema.RunSection,
     "models": schema.ComponentSection,
+    "optimizer": schema.OptimizerSection,
     "data": schema.DataSection,
     "trainer": schema.TrainerSection,
     "evaluation": schema.EvaluationSection,

@@ -49,7 +49,8 @@ def test_names_of_components_become_full_ids(experiment_file: Path) -> None:
 
     assert config.trainer.component == {"_type_": "trainer.default"}
     assert config.loss == {"_type_": "loss.torch", "fn": {"_type_": "nn.MSELoss"}}
-    assert config.optimizer == {"_type_": "optim_cls.AdamW", "lr": 1e-3}
+    assert config.optimizer is not None
+    assert config.optimizer.component == {"_type_": "optim_cls.AdamW", "lr": 1e-3}
     assert config.scheduler is not None
     assert config.scheduler["_type_"] == "sched_factory.torch"
 

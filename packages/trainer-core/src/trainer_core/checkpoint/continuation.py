@@ -40,8 +40,12 @@ def describe_optimization(experiment: Any) -> dict[str, Any]:
     if experiment.loaded is None:
         return {}
     config = experiment.loaded.config
-    sections = {"optimizer": config.optimizer, "scheduler": config.scheduler}
-    sections |= {f"models.{name}.optimizer": one.optimizer for name, one in config.models.items()}
+    sections: dict[str, Any] = {"scheduler": config.scheduler}
+    owners = {"": config, **{f"models.{name}.": one for name, one in config.models.items()}}
+    for prefix, owner in owners.items():
+        if owner.optimizer is not None:
+            sections[f"{prefix}optimizer"] = owner.optimizer.describe()
+        sections[f"{prefix}scheduler"] = owner.scheduler
     said = dict(_flatten(sections, ""))
     has_length = any(key.rpartition(".")[2] in _LENGTHS for key in said)
     if not has_length and any(map(_follows_the_run, experiment.schedules.values())):

@@ -11,8 +11,11 @@ from trainer_core.callbacks.model_checkpoint import ModelCheckpoint
 from trainer_core.engine.built import Experiment
 from trainer_core.engine.hardware import configure_torch, resolve_device, resolve_precision
 from trainer_core.engine.hooks import Hooks
-from trainer_core.engine.models import build_models, build_optimizers, build_schedules
+from trainer_core.engine.models import build_models
+from trainer_core.engine.module_options import apply_module_options
+from trainer_core.engine.optimizers import build_optimizers, build_schedules
 from trainer_core.engine.probe import check_first_batch
+from trainer_core.engine.signals import leave_early
 from trainer_core.errors import DatasetError
 from trainer_core.instantiate import instantiate, load_component, placed
 from trainer_core.normalize import Normalizer
@@ -31,12 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["Experiment", "build_experiment", "build_trainer"]
 
 
+@leave_early()
 def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     """Build an experiment; nothing is written.
 
     Raises:
         ConfigError: Something in the file cannot be had or does not fit.
         DatasetError: The data set cannot be read or does not fit the model.
+        Interrupted: A signal came.
     """
     config, plugins, problem = loaded.config, loaded.plugins, loaded.resolved.problem
     configure_torch(config.run)
@@ -53,7 +58,9 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     hooks.call("trainer_configure", config=config, run=run)
     models = build_models(loaded)
     hooks.call("trainer_model_built", models=models, config=config)
+    models = ranks.prepare(models)
     models.to(device)
+    apply_module_options(loaded, models, device)
     optimizers, factories = build_optimizers(loaded, models)
     schedules = build_schedules(loaded, optimizers, factories, total_steps)
     options = StepOptions(

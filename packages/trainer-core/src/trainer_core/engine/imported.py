@@ -68,9 +68,10 @@ def _specs(loaded: LoadedExperiment) -> Iterator[tuple[Path, Node, Sequence[str]
             yield from _nested(path, spec, kinds)
     models = loaded.resolved.node("models")
     for name, component in models.items() if models is not None else ():
-        own = component.child("optimizer")
-        if own is not None:
-            yield from _nested(("models", name, "optimizer"), own, POSITIONS["optimizer"])
+        for key in ("optimizer", "scheduler"):
+            own = component.child(key)
+            if own is not None:
+                yield from _nested(("models", name, key), own, POSITIONS[key])
 
 
 def _positions(section: str, node: Node | None) -> Iterator[tuple[Path, Node]]:
@@ -115,7 +116,8 @@ def _misfits(
     """Yield the keys that the imported object does not take, and those it needs."""
     if {"_args_", "_kwargs_"} & set(node.value):
         return
-    engine = ENGINE_KEYS.get(str(path[0]), frozenset()) if len(path) == 1 else frozenset()
+    is_position = len(path) == 1 or path[-1] == "optimizer"
+    engine = ENGINE_KEYS.get(str(path[-1]), frozenset()) if is_position else frozenset()
     given = [str(key) for key in node.value if key not in engine and key not in _SPEC_KEYS]
     for key in given:
         if key not in parameters:

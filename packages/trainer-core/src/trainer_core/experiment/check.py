@@ -17,6 +17,7 @@ from trainer_core.experiment.schema import (
     NO_INITIALIZER,
     DataSection,
     EvaluationSection,
+    OptimizerSection,
     TrainerSection,
 )
 from trainer_core.experiment.wording import shown
@@ -37,6 +38,7 @@ ENGINE_KEYS: dict[str, frozenset[str]] = {
     "trainer": TrainerSection.engine_keys(),
     "data": DataSection.engine_keys(),
     "evaluation": EvaluationSection.engine_keys(),
+    "optimizer": OptimizerSection.engine_keys(),
 }
 """Keys of a section that the engine reads; the others are the component's parameters."""
 
@@ -103,9 +105,10 @@ class ComponentCheck:
             else:
                 yield (section,), node, kinds, ENGINE_KEYS.get(section, _NO_KEYS)
         for path in component_paths(self.resolved):
-            optimizer = self.resolved.node(*path, "optimizer")
-            if optimizer is not None:
-                yield (*path, "optimizer"), optimizer, POSITIONS["optimizer"], _NO_KEYS
+            for key in ("optimizer", "scheduler"):
+                node = self.resolved.node(*path, key)
+                if node is not None:
+                    yield (*path, key), node, POSITIONS[key], ENGINE_KEYS.get(key, _NO_KEYS)
 
     def _check_initializer(self, place: Path) -> None:
         """Check that `init:` of a component names a function of one weight."""

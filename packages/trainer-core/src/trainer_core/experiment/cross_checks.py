@@ -43,8 +43,9 @@ def check_together(
         problems += _needs_of_default_trainer(resolved)
     if full_ids.get(("io",), "").endswith("io.mapping") and len(models) == 1:
         problems += _model_inputs(resolved, next(iter(models.values())))
-    if ("scheduler", "monitor") not in respelt:
-        problems += _monitored_metric(resolved, full_ids)
+    for path in [(), *component_paths(resolved)]:
+        if (*path, "scheduler", "monitor") not in respelt:
+            problems += _monitored_metric(resolved, full_ids, (*path, "scheduler"))
     problems += _plain_optimizer_arguments(resolved)
     return problems
 
@@ -134,18 +135,20 @@ def _model_inputs(resolved: ResolvedConfig, model: ModelPlan) -> Iterator[Proble
         yield resolved.problem(("io", "model_kwargs"), message, code="missing-input")
 
 
-def _monitored_metric(resolved: ResolvedConfig, full_ids: dict[Path, str]) -> Iterator[Problem]:
+def _monitored_metric(
+    resolved: ResolvedConfig, full_ids: dict[Path, str], path: Path
+) -> Iterator[Problem]:
     """`interval: metric` needs a metric to watch, and something that measures it."""
-    interval = resolved.node("scheduler", "interval")
-    if ("scheduler",) not in full_ids or interval is None or interval.value != "metric":
+    interval = resolved.node(*path, "interval")
+    if path not in full_ids or interval is None or interval.value != "metric":
         return
-    monitor = resolved.node("scheduler", "monitor")
+    monitor = resolved.node(*path, "monitor")
     if monitor is None or (monitor.value is None and not monitor.poisoned):
         message = "'interval: metric' needs 'monitor', the name of a metric"
-        yield resolved.problem(("scheduler", "interval"), message, code="missing-key")
+        yield resolved.problem((*path, "interval"), message, code="missing-key")
     elif not _is_measured(resolved, str(monitor.value)):
         yield resolved.problem(
-            ("scheduler", "monitor"),
+            (*path, "monitor"),
             f"nothing measures {monitor.value!r}",
             code="unknown-metric",
             expected="an 'evaluation' with 'every' steps, or a metric of the validation, 'val/...'",

@@ -21,6 +21,7 @@ from trainer_core.experiment.schema import (
     DataSection,
     EvaluationSection,
     ExperimentConfig,
+    OptimizerSection,
     PluginsSection,
     RunSection,
     Settings,
@@ -43,6 +44,7 @@ _MIXED: dict[str, type[BaseModel]] = {
     "trainer": TrainerSection,
     "data": DataSection,
     "evaluation": EvaluationSection,
+    "optimizer": OptimizerSection,
 }
 _PLAIN: dict[str, type[BaseModel]] = {
     "run": RunSection,
@@ -183,7 +185,9 @@ def _field(info: FieldInfo) -> JsonSchema:
 def _component(catalogue: Catalogue) -> JsonSchema:
     """Return `model:` or an entry of `models:`; a block's parameters stand beside its `_type_`."""
     engine = _engine_keys(ComponentSection)
-    engine["optimizer"] = catalogue.spec(POSITIONS["optimizer"], is_nullable=True)
+    keys = _engine_keys(OptimizerSection)
+    engine["optimizer"] = catalogue.spec(POSITIONS["optimizer"], keys, is_nullable=True)
+    engine["scheduler"] = catalogue.spec(POSITIONS["scheduler"], is_nullable=True)
     bodies = {"config": {"type": "string", "description": "A model file."}, **_bodies()}
     spec = catalogue.spec(("block",), {**engine, **bodies})
     of_front_end = {

@@ -34,6 +34,8 @@ SECTION_KEYS = {
     **ENGINE_KEYS,
     "model": ComponentSection.ENGINE_KEYS,
     "models.*": ComponentSection.ENGINE_KEYS,
+    "model.optimizer": ENGINE_KEYS["optimizer"],
+    "models.*.optimizer": ENGINE_KEYS["optimizer"],
 }
 
 

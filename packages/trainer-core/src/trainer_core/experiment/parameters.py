@@ -126,8 +126,8 @@ def _kinds(path: Path) -> Sequence[str]:
         return POSITIONS.get(str(path[0]), ())
     if len(path) == 2 and path[0] in _LISTS:
         return POSITIONS[str(path[0])]
-    is_own = path[-1:] == ("optimizer",) and path[0] in {"model", "models"}
-    return POSITIONS["optimizer"] if is_own and len(path) == 2 + (path[0] == "models") else ()
+    is_own = path[-1] in {"optimizer", "scheduler"} and path[0] in {"model", "models"}
+    return POSITIONS[str(path[-1])] if is_own and len(path) == 2 + (path[0] == "models") else ()
 
 
 def _of_component(path: Path, node: Node, plugins: Plugins) -> Iterator[Slot]:

@@ -19,6 +19,8 @@ __all__ = [
     "DataSection",
     "EvaluationSection",
     "ExperimentConfig",
+    "OptimizerSection",
+    "ParameterGroup",
     "PluginsSection",
     "RunSection",
     "Settings",
@@ -43,6 +45,7 @@ Name = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f
 Positive = Annotated[int, Field(ge=1)]
 Threads = Annotated[int, Field(ge=1, le=1024)]  # far more of them crash OpenMP
 Count = Annotated[int, Field(ge=0)]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -87,6 +90,11 @@ class RunSection(_Section):
     deterministic: bool = Field(False, description="Use only deterministic kernels; slower.")
     resume: str | Count = Field("auto", description="auto, none, a step, or a checkpoint's path.")
     threads: Threads | None = Field(None, description="CPU threads of torch; null: its default.")
+    watchdog_s: PositiveFloat | None = Field(
+        600.0,
+        description="End the process, with the stacks of its threads, after so many seconds without "
+        "a step, validation batch, episode or save; null: never.",
+    )
 
 
 class TrainerSection(_MixedSection):
@@ -120,6 +128,56 @@ class EvaluationSection(_MixedSection):
     every: Count = Field(0, description="Steps between two evaluations; 0: only at the end.")
 
 
+class ParameterGroup(_Section):
+    """One entry of `optimizer.groups`: which parameters, and what is different for them."""
+
+    match: Name = Field(description="Pattern of parameter names, `component/name`; * is anything.")
+    settings: dict[str, Any] = Field(description="What the optimizer shall use for them.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_settings(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        section = {"match": data["match"]} if "match" in data else {}
+        return {**section, "settings": {k: v for k, v in data.items() if k != "match"}}
+
+
+class OptimizerSection(_MixedSection):
+    """`optimizer:`: settings of some of the parameters, and the optimizer's own."""
+
+    groups: list[ParameterGroup] = Field(
+        default_factory=list,
+        description="Settings for some parameters, `{match: '*.bias', weight_decay: 0.0}`; of "
+        "several patterns that match one, the first counts.",
+    )
+    no_decay: Literal["norm_and_bias"] | None = Field(
+        None,
+        description="norm_and_bias: no weight decay for parameters of fewer than two dimensions "
+        "that no group has.",
+    )
+
+    def describe(self) -> Spec:
+        """Return the section as it stands in the file."""
+        said: Spec = dict(self.component)
+        if self.groups:
+            said["groups"] = [f"{group.match}: {group.settings}" for group in self.groups]
+        return said if self.no_decay is None else {**said, "no_decay": self.no_decay}
+
+
+class CompileSection(_Section):
+    """`models.NAME.compile`: how `torch.compile` translates a component."""
+
+    backend: Name = Field("inductor", description="What it is translated to; eager: nothing.")
+    mode: CompileMode | None = Field(
+        None, description="How much time inductor takes to find faster code."
+    )
+    fullgraph: bool = Field(
+        False, description="Refuse a component that breaks into several graphs."
+    )
+    dynamic: bool | None = Field(None, description="Whether shapes may change; null: try.")
+
+
 class ComponentSection(_Section):
     """One entry of `models:`: what it is built from, and how it is initialised and trained.
 
@@ -129,7 +187,16 @@ class ComponentSection(_Section):
     """
 
     ENGINE_KEYS: ClassVar[frozenset[str]] = frozenset(
-        {"init", "freeze", "weights", "optimizer", "params"}
+        {
+            "init",
+            "freeze",
+            "weights",
+            "optimizer",
+            "scheduler",
+            "compile",
+            "activation_checkpointing",
+            "params",
+        }
     )
 
     body: dict[str, Any] = Field(description="The model, in the model file's grammar.")
@@ -142,7 +209,22 @@ class ComponentSection(_Section):
     weights: Name | None = Field(
         None, description="A checkpoint or safetensors file to take the weights from."
     )
-    optimizer: Spec | None = Field(None, description="Its own optimizer; null: the shared one.")
+    optimizer: OptimizerSection | None = Field(
+        None, description="Its own optimizer; null: the shared one."
+    )
+    scheduler: Spec | None = Field(
+        None, description="Its own learning-rate schedule; null: the shared one."
+    )
+    compile: bool | CompileSection = Field(
+        False,
+        description="Translate its forward pass with torch.compile: true, or a mapping of "
+        "backend, mode, fullgraph and dynamic.",
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Compute its blocks again in the backward pass; less memory, about a third "
+        "more time.",
+    )
     params: dict[str, Any] = Field(
         default_factory=dict, description="Values for the `params` of the model file."
     )
@@ -210,7 +292,7 @@ class ExperimentConfig(_Section):
     data: DataSection = Field(description="The data set and its loader.")
     io: Spec | None = Field(None, description="Which parts of a batch the model and loss take.")
     loss: Spec | None = Field(None, description="The loss.")
-    optimizer: Spec | None = Field(
+    optimizer: OptimizerSection | None = Field(
         None, description="Optimizer of every trained component without its own."
     )
     scheduler: Spec | None = Field(None, description="Learning-rate schedule of the optimizers.")
