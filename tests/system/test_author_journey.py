@@ -49,7 +49,7 @@ def test_author_goes_from_nothing_to_a_run_and_back(
 
     by_name = "--trainer-conformance=acme-huber"
     kit = workshop.run("python", "-m", "pytest", "-v", by_name, "tests", cwd=project)
-    for each in ("tests/test_huber.py::TestHuber", "conformance/acme-huber::Test_loss_huber"):
+    for each in ("tests/test_huber.py::Test_loss_huber", "conformance/acme-huber::Test_loss_huber"):
         assert f"{each}::test_tc040_loss_is_a_finite_scalar PASSED" in _succeed(kit)
 
     (tmp_path / "cfg.yaml").write_text(EXPERIMENT, encoding="utf-8")

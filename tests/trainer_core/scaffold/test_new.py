@@ -56,6 +56,25 @@ def test_every_kind_passes_its_own_tests(site: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
+def test_name_of_the_wheel_is_enough_for_the_kit(site: Path, tmp_path: Path) -> None:
+    wheels = [f"--trainer-conformance={name_of(kind)}" for kind in KINDS]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", *wheels]
+
+    done = run_python(site, *command)
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert "not checked" not in done.stdout
+
+
+@pytest.mark.slow  # ten seconds; that all is annotated is always checked by ruff below
+def test_every_kind_is_typed_strictly(site: Path, tmp_path: Path) -> None:
+    sources = [str(site.parent / name_of(kind) / "src") for kind in KINDS]
+
+    done = run_python(site, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", *sources)
+
+    assert done.returncode == 0, done.stdout
+
+
 def test_new_wheel_passes_the_check(site: Path) -> None:
     command = "import sys; from trainer_core.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -69,7 +88,9 @@ def test_every_kind_is_linted_and_formatted(site: Path) -> None:
     sources = [str(site.parent / name_of(kind)) for kind in KINDS]
     ruff = ["-m", "ruff"]
 
-    linted = run_python(site, *ruff, "check", "--isolated", "--select=E4,E7,E9,F,UP,B", *sources)
+    linted = run_python(
+        site, *ruff, "check", "--isolated", "--select=E4,E7,E9,F,UP,B,ANN0,ANN1,ANN2", *sources
+    )
     formatted = run_python(
         site, *ruff, "format", "--isolated", "--check", "--line-length=100", *sources
     )
@@ -87,6 +108,7 @@ def test_files_and_next_steps_are_printed(
         f"{folder}/pyproject.toml\n"
         f"{folder}/README.md\n"
         f"{folder}/src/acme_huber/__init__.py\n"
+        f"{folder}/src/acme_huber/conformance.yaml\n"
         f"{folder}/src/acme_huber/py.typed\n"
         f"{folder}/src/acme_huber/losses.py\n"
         f"{folder}/tests/test_huber.py\n"

@@ -102,8 +102,7 @@ def _words(dist: str, kind: str, key: str) -> dict[str, str]:
         "target": key if kind == "op" else class_name,
         "module": found.module,
         "group": group_of(kind),
-        "base": found.base,
-        "attributes": found.attributes,
+        "values": found.values,
         "range": api_range(trainer_core.__version__),
         "usage": Template(found.usage).substitute(name=key),
     }
@@ -117,6 +116,7 @@ def _plan(words: dict[str, str]) -> dict[str, str]:
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"{package}/__init__.py": "init.py",
+        f"{package}/conformance.yaml": "conformance.yaml",
         f"{package}/py.typed": "py.typed",
         f"{package}/{words['module']}.py": f"{words['kind']}.py",
         f"tests/test_{words['key']}.py": test,
