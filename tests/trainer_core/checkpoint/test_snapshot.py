@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainer_core.checkpoint.snapshot import store_module
+from trainer_core.checkpoint.shadow import Shadow
+from trainer_core.checkpoint.snapshot import unique_tensors
 from trainer_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ class Tied(nn.Module):
 
 
 def test_tied_weights_are_stored_once() -> None:
-    tensors, aliases = store_module(Tied())
+    tensors, aliases = unique_tensors(Tied())
     assert list(tensors) == ["first.weight"]
     assert aliases == {"second.weight": "first.weight"}
 
 
 def test_stored_tensors_are_copies() -> None:
     module = nn.Linear(2, 2)
-    tensors, _ = store_module(module)
+    tensors = Shadow().copy("file", unique_tensors(module)[0])
     nn.init.zeros_(module.weight)
     assert tensors["weight"].any()
 
@@ -40,7 +41,7 @@ def test_views_of_one_storage_are_stored_apart() -> None:
     storage = torch.arange(4.0)
     module.register_buffer("low", storage[:2])
     module.register_buffer("high", storage[2:])
-    tensors, aliases = store_module(module)
+    tensors, aliases = unique_tensors(module)
     assert (tensors["low"].tolist(), tensors["high"].tolist()) == ([0, 1], [2, 3])
     assert not aliases
 

@@ -335,7 +335,8 @@ def test_full_disk_does_not_end_the_training(
     def spy(experiment: Any) -> None:
         experiment.hooks._manager.register(FillDisk())
 
-    often = [{"_type_": "ema"}, {"_type_": "model_checkpoint", "every_n_steps": 3, "keep_last": 9}]
+    saving = {"every_n_steps": 3, "keep_last": 9, "async_save": False}
+    often = [{"_type_": "ema"}, {"_type_": "model_checkpoint", **saving}]
     assert train(spy=spy, callbacks=often, loggers=[]).status == "completed"
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*-*"))
     assert kept == [step_name(step) for step in (3, 9, 12, 13)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from trainer_core.checkpoint.snapshot import tensor_copies
 from trainer_core.errors import CheckpointError
 from trainer_core.hookspecs import hookimpl
 
@@ -97,8 +96,8 @@ class EMA:
             self._kept = None
 
     @hookimpl
-    def trainer_checkpoint_save(self, state: RunState, payload: dict[str, Any], path: Path) -> None:
-        """Write a file of averages per component."""
+    def trainer_checkpoint_save(self, state: RunState, payload: dict[str, Any]) -> None:
+        """Add a file of averages per component."""
         payload["ema"] = {"version": 1, "updates": self.updates}
         for component in state.models:
             prefix = f"{component}/"
@@ -108,8 +107,7 @@ class EMA:
                 if name.startswith(prefix)
             }
             if part:
-                file = path / f"ema.{component}.safetensors"
-                file.write_bytes(save(tensor_copies(part), metadata={"format": "pt"}))
+                state.add_to_checkpoint(f"ema.{component}.safetensors", part)
 
     @hookimpl
     def trainer_checkpoint_load(

@@ -15,6 +15,7 @@ from trainer_core.checkpoint.continuation import (
 )
 from trainer_core.checkpoint.layout import STATE
 from trainer_core.checkpoint.packing import pack, unpack
+from trainer_core.checkpoint.shadow import borrow
 from trainer_core.checkpoint.writer import Snapshot
 from trainer_core.errors import CheckpointError
 from trainer_core.seeding import get_host_rng_state, set_host_rng_state
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer_core.checkpoint.reader import Checkpoint
+    from trainer_core.checkpoint.shadow import Stage
     from trainer_core.engine.state import RunState
 
 __all__ = [
     "load_payload",
     "restore_counters",
     "restore_training",
-    "store_module",
     "take_snapshot",
-    "tensor_copies",
+    "unique_tensors",
 ]
 
 _log = logging.getLogger(__name__)
@@ -44,15 +45,21 @@ _PLUGINS = "plugins/"
 
 
 def take_snapshot(
-    state: RunState, payload: Mapping[str, Any], texts: Mapping[str, str], loop: Mapping[str, Any]
+    state: RunState,
+    payload: Mapping[str, Any],
+    texts: Mapping[str, str],
+    loop: Mapping[str, Any],
+    stage: Stage = borrow,
 ) -> Snapshot:
-    """Copy everything that going on from here needs.
+    """Gather everything that going on from here needs.
 
     Args:
         state: The run, between two steps.
         payload: State of callbacks and plugins by their names.
         texts: Further files by name: the resolved configuration and the like.
         loop: The loop's own counters, as JSON data.
+        stage: Brings the tensors of a file to the CPU: `Shadow.copy`, or `borrow` where the
+            snapshot is written before training goes on.
 
     Raises:
         CheckpointError: Some state is neither numbers, text nor tensors.
@@ -73,24 +80,28 @@ def take_snapshot(
         "optimization": describe_optimization(experiment),
         "aliases": {},
     }
+
+    def put(file: str, tensors: Mapping[str, Tensor]) -> None:
+        snapshot.tensors[file] = stage(file, tensors)
+
     for name, module in experiment.models.items():
-        tensors, document["aliases"][name] = store_module(module)
-        snapshot.tensors[f"model.{name}.safetensors"] = tensors
+        tensors, document["aliases"][name] = unique_tensors(module)
+        put(f"model.{name}.safetensors", tensors)
     names = _parameter_names(experiment.models)
     document["optimizers"] = {}
     for name, optimizer in experiment.optimizers.items():
         data, tensors = pack(_name_parameters(optimizer, names), f"optimizer {name}")
         document["optimizers"][name] = data
-        snapshot.tensors[f"optim.{name}.safetensors"] = tensor_copies(tensors)
+        put(f"optim.{name}.safetensors", tensors)
     schedules = {name: handle.scheduler.state_dict() for name, handle in state.schedules.items()}
     document["schedules"], tensors = pack(schedules, "scheduler")
     if tensors:
-        snapshot.tensors["schedules.safetensors"] = tensor_copies(tensors)
+        put("schedules.safetensors", tensors)
     for name, tree in payload.items():
         data, tensors = pack(tree, name)
         snapshot.texts[f"{_PLUGINS}{name}.json"] = json.dumps(data)
         if tensors:
-            snapshot.tensors[f"{_PLUGINS}{name}.safetensors"] = tensor_copies(tensors)
+            put(f"{_PLUGINS}{name}.safetensors", tensors)
     snapshot.texts[STATE] = json.dumps(document, indent=1) + "\n"
     snapshot.texts["norm_stats.json"] = json.dumps(state.normalizer.to_json(), indent=1) + "\n"
     snapshot.manifest = {
@@ -173,15 +184,8 @@ def load_payload(checkpoint: Checkpoint) -> dict[str, Any]:
     return payload
 
 
-def tensor_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous copies on the CPU, which later training does not change."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
-    }
-
-
-def store_module(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return copies of a module's tensors, and which names share the tensor of another name."""
+def unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return a module's tensors, and which names share the tensor of another name."""
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_name: dict[tuple[Any, ...], str] = {}
@@ -198,7 +202,7 @@ def store_module(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         else:
             first_name[identity] = name
             kept[name] = tensor
-    return tensor_copies(kept), aliases
+    return kept, aliases
 
 
 def _check_components(models: nn.ModuleDict, checkpoint: Checkpoint) -> None:

@@ -6,6 +6,7 @@ one rename gives it its final name. Only after that `LATEST` moves and old check
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -16,8 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-
 from trainer_core.checkpoint.layout import (
     GONE_PREFIX,
     LATEST,
@@ -27,6 +26,7 @@ from trainer_core.checkpoint.layout import (
     seal_manifest,
     step_name,
 )
+from trainer_core.checkpoint.tensor_file import write_tensors
 from trainer_core.errors import StorageError
 from trainer_core.storage import (
     flush_to_disk,
@@ -49,11 +49,13 @@ _FOREIGN_LITTER_S = 24 * 3600
 
 @dataclass(slots=True)
 class Snapshot:
-    """All that a checkpoint holds, detached from the run: it can be written while training goes on.
+    """All that a checkpoint holds.
+
+    Where its tensors are copies (`Shadow.copy`), it can be written while training goes on.
 
     Attributes:
         step: Optimizer steps done.
-        tensors: Contiguous CPU tensors that share no memory, by file name.
+        tensors: CPU tensors by name, by file name.
         texts: The other files, by name.
         manifest: Further fields of the manifest.
     """
@@ -132,10 +134,9 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
         if path.is_file()
     }
     for name, tensors in snapshot.tensors.items():
-        data = safetensors.torch.save(tensors, metadata={"format": "pt"})
-        files[name] = _write_part(folder, name, data)
+        files[name] = write_tensors(_new_file(folder, name), tensors)
     for name, text in snapshot.texts.items():
-        files[name] = _write_part(folder, name, text.encode())
+        files[name] = write_new_file(_new_file(folder, name), text.encode())
     for inner in {path.parent for path in folder.rglob("*")} | {folder}:
         flush_to_disk(inner)
     parents = [name for step, name in list_steps(folder.parent) if step < snapshot.step]
@@ -149,16 +150,21 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
     flush_to_disk(folder)
 
 
-def _write_part(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+def _new_file(folder: Path, name: str) -> Path:
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    return write_new_file(path, data)
+    return path
 
 
 def _flush_and_hash(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    path.unlink()
-    return write_new_file(path, data)
+    if path.is_symlink():  # a checkpoint has none: the file itself takes its place
+        target = path.resolve()
+        path.unlink()
+        shutil.copyfile(target, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
 
 
 def _host() -> str:

@@ -200,6 +200,7 @@ class _Run:
         return "interrupted"
 
     def _close(self, status: str) -> None:
+            self.saver.finish()
         self.progress.stop()
         try:
             if self.state.ranks.is_main:
@@ -224,6 +225,10 @@ class _Run:
         self.loggers.finish("failed")
         exc.run_folder = str(self.folder.path)  # type: ignore[attr-defined] # tells the command line where the traceback belongs
         if state.ranks.is_main:
+        try:
+            self.saver.finish()
+        except Exception as second:  # noqa: BLE001 - the first error is the one to report
+            exc.add_note(f"also, a checkpoint was not saved: {second}")
             try:
                 self._summarize("failed", f"{type(exc).__name__}: {exc}")
             except StorageError as second:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainer_core.checkpoint.background import BackgroundWriter
 from trainer_core.checkpoint.layout import step_name
+from trainer_core.checkpoint.shadow import Shadow, borrow
 from trainer_core.checkpoint.snapshot import (
     load_payload,
     restore_counters,
@@ -15,6 +17,7 @@ from trainer_core.checkpoint.snapshot import (
     take_snapshot,
 )
 from trainer_core.checkpoint.writer import (
+    Snapshot,
     abandon_checkpoint,
     begin_checkpoint,
     commit_checkpoint,
@@ -25,10 +28,13 @@ from trainer_core.errors import StorageError, TrainerError
 from trainer_core.storage import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from torch import Tensor
+
     from trainer_core.checkpoint.reader import Checkpoint
+    from trainer_core.checkpoint.shadow import Stage
     from trainer_core.engine.runfolder import RunFolder
     from trainer_core.engine.state import RunState
 
@@ -43,7 +49,7 @@ class Saver:
     Args:
         state: The run.
         folder: Its folder.
-        loop_state: Returns the loop's own counters as JSON data.
+        loop_state: Returns the loop's own counters as JSON data; all ranks ask together.
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class Saver:
         self.folder = folder
         self.loop_state = loop_state
         self.saved_step: int | None = None
+        self._background = BackgroundWriter(on_error=state.timetable.wake)
+        self._shadow: Shadow | None = None
+        state.timetable.on_wake(self._background.check)
 
     def restore(self, checkpoint: Checkpoint, *, is_chosen: bool = False) -> None:
         """Put models, optimizers and schedules where the checkpoint has them.
@@ -84,16 +93,25 @@ class Saver:
         if self.state.ranks.is_main:
             sweep(self.folder.checkpoints)
 
-    def save_if_possible(self) -> Path | None:
+    def save_if_possible(
+        self, *, wait: bool = True, then: Callable[[], None] = lambda: None
+    ) -> Path | None:
         """Save this step; a disk that refuses is reported and the training goes on.
 
+        Args:
+            wait: Whether to return only when it is written. Else its tensors are copied now and
+                written while the training goes on, one save at a time: a save that comes sooner
+                waits for the one before it.
+            then: Called when the checkpoint is whole, in the thread that wrote it.
+
         Returns:
-            The checkpoint; None if it could not be written. The next save tries again.
+            The checkpoint, which may be still to be written; None if it could not be. The next
+            save tries again.
         """
         try:
-            return self.save()
+            return self._save(wait=wait, then=then)
         except StorageError as exc:
-            _log.warning("checkpoint of step %d not saved: %s", self.state.step, exc)
+            self._report(self.state.step, exc)
             return None
 
     def save(self) -> Path:
@@ -103,39 +121,90 @@ class Saver:
             StorageError: The disk refuses; older checkpoints are intact.
             TrainerError: A weight is not finite; older checkpoints are intact.
         """
-        state = self.state
-        final = self.folder.checkpoints / step_name(state.step)
-        if self.saved_step == state.step and final.is_dir():
-            return final
-        if state.ranks.is_main:
-            self._write()
-        state.ranks.barrier()
-        self.saved_step = state.step
+        return self._save(wait=True, then=lambda: None)
+
+    def finish(self) -> None:
+        """Wait for the save that is under way.
+
+        Raises:
+            BaseException: What went wrong in it, but for a disk that refuses: that was reported.
+        """
+        self._background.join()
+
+    def _save(self, *, wait: bool, then: Callable[[], None]) -> Path:
+        final = self.folder.checkpoints / step_name(self.state.step)
+        loop = self.loop_state()  # of all ranks together
+        self.state.ranks.on_main(lambda: self._save_on_main(final, loop, wait=wait, then=then))
         return final
 
-    def _write(self) -> None:
+    def _save_on_main(
+        self, final: Path, loop: Mapping[str, Any], *, wait: bool, then: Callable[[], None]
+    ) -> None:
+        state = self.state
+        self._background.join()
+        if self.saved_step == state.step and final.is_dir():
+            then()
+            return
+        if wait:
+            temporary, snapshot = self._gather(loop, self._shadow.copy if self._shadow else borrow)
+            self._commit(temporary, snapshot, then)
+        else:
+            self._shadow = self._shadow or Shadow()
+            temporary, snapshot = self._gather(loop, self._shadow.copy)
+            self._background.start(lambda: self._commit_or_report(temporary, snapshot, then))
+        self.saved_step = state.step
+
+    def _gather(self, loop: Mapping[str, Any], stage: Stage) -> tuple[Path, Snapshot]:
         state = self.state
         _require_finite(state)
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
+        added: dict[str, dict[str, Tensor]] = {}
+
+        def add(file: str, tensors: Mapping[str, Tensor]) -> None:
+            added[file] = stage(file, tensors)
+
         try:
             payload: dict[str, Any] = {}
+            state.add_to_checkpoint = add
             with storage_errors(self.folder.checkpoints / step_name(state.step)):
                 state.experiment.hooks.call(
                     "trainer_checkpoint_save", state=state, payload=payload, path=temporary
                 )
-            snapshot = take_snapshot(state, payload, self.folder.texts, self.loop_state())
+            snapshot = take_snapshot(state, payload, self.folder.texts, loop, stage)
         except BaseException:
             abandon_checkpoint(temporary)
             raise
+        snapshot.tensors |= added
+        return temporary, snapshot
+
+    def _commit(self, temporary: Path, snapshot: Snapshot, then: Callable[[], None]) -> None:
+        if self._shadow is not None:
+            self._shadow.wait()
         commit_checkpoint(temporary, snapshot)
+        then()
+
+    def _commit_or_report(
+        self, temporary: Path, snapshot: Snapshot, then: Callable[[], None]
+    ) -> None:
+        try:
+            self._commit(temporary, snapshot, then)
+        except StorageError as exc:
+            self._report(snapshot.step, exc)
+
+    def _report(self, step: int, error: StorageError) -> None:
+        if self.state.ranks.is_main:
+            _log.warning("checkpoint of step %d not saved: %s", step, error)
 
 
 def _require_finite(state: RunState) -> None:
     """Weights that are not finite never get better; they must not replace good ones."""
-    trained = [(name, p) for name, p in state.models.named_parameters() if p.requires_grad]
-    if not trained or torch.stack([p.detach().isfinite().all() for _, p in trained]).all():
+    trained = [(name, p.detach()) for name, p in state.models.named_parameters() if p.requires_grad]
+    # A sum is finite only if its terms are, and costs one pass without memory.
+    if not trained or torch.stack([p.sum().isfinite() for _, p in trained]).all():
         return
-    bad = next(name for name, p in trained if not p.detach().isfinite().all())
+    bad = next((name for name, p in trained if not p.isfinite().all()), None)
+    if bad is None:
+        return
     msg = (
         f"weights are not finite after step {state.step}, such as {bad}: the training has "
         "diverged, and this step is not saved"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from trainer_core.engine.built import Experiment
     from trainer_core.engine.timetable import Timetable
@@ -37,7 +38,13 @@ class RunState:
         metrics: The newest value of every metric, as numbers.
         evaluation: The newest evaluation's result.
         wall_s: Seconds spent before this process took the run over.
-        save: Saves a checkpoint of this step and returns its folder; set by the loop.
+        save: Saves a checkpoint of this step and returns its folder; set by the loop. With
+            `wait=False` it is written while training goes on. `then` is called when it is whole,
+            in the thread that wrote it.
+        add_to_checkpoint: For callbacks in `trainer_checkpoint_save`: `(file, tensors)` adds a
+            safetensors file; the tensors are copied before training goes on.
+        beat: Tells the watchdog of progress that is no step; set by the loop.
+        pause: Context in which the watchdog waits for a beat or for its end; set by the loop.
         save_at_end: Whether the last step is saved; an interrupted run always is.
         stop_reason: Why the run ends before its last step; empty while it goes on.
     """
@@ -52,7 +59,10 @@ class RunState:
     metrics: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     wall_s: float = 0.0
-    save: Callable[[], Path | None] = lambda: None
+    save: Callable[..., Path | None] = lambda **_: None
+    add_to_checkpoint: Callable[[str, Mapping[str, Tensor]], None] = lambda _file, _tensors: None
+    beat: Callable[[], None] = lambda: None
+    pause: Callable[[], AbstractContextManager[Any]] = nullcontext
     save_at_end: bool = True
     stop_reason: str = ""
 

@@ -46,6 +46,7 @@ class Timetable:
         self.next_time: float = math.inf
         self._entries: list[_StepEntry] = []
         self._timers: list[_Timer] = []
+        self._checks: list[Callable[[], object]] = []
 
     def every_steps(self, period: int, action: Callable[[], object], order: int = LATER) -> None:
         """Call an action after every `period`-th step of the run."""
@@ -65,6 +66,10 @@ class Timetable:
         self._timers.append(_Timer(order, period_s, action))
         self._timers.sort(key=lambda timer: timer.order)
 
+    def on_wake(self, check: Callable[[], object]) -> None:
+        """Call something before whatever is due, and soon after each `wake`."""
+        self._checks.append(check)
+
     def start(self, step: int, last_step: int) -> None:
         """Compute what is due next; the last step of the run counts as due."""
         following = [entry.next_after(step) for entry in self._entries]
@@ -77,6 +82,8 @@ class Timetable:
 
     def run_due(self, step: int, last_step: int, ranks: Ranks) -> None:
         """Call what is due after a step, in order; what is agreed on happens on every rank."""
+        for check in self._checks:
+            check()
         now = time.perf_counter()
         due = [
             (entry.order, entry.action)
