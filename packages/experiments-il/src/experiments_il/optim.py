@@ -11,10 +11,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from policy_constructor.ranges import Count, NonNegative, Positive, PositiveNumber
+    from policy_constructor.ranges import (
+        Count,
+        NonNegative,
+        Positive,
+        PositiveNumber,
+        Probability,
+    )
     from trainer_core.protocols import ParameterGroups
 
-__all__ = ["AdamWWarmupCosineDecay", "warmup_cosine_lr"]
+__all__ = ["AdamWCosineSchedule", "AdamWWarmupCosineDecay", "one_cycle_lr", "warmup_cosine_lr"]
 
 
 def warmup_cosine_lr(
@@ -30,7 +36,32 @@ def warmup_cosine_lr(
     if k < warmup_steps:
         return start_lr + (peak_lr - start_lr) * k / max(1, warmup_steps - 1)
     progress = min(1.0, (k - warmup_steps) / max(1, total_steps - 1 - warmup_steps))
-    return end_lr + (peak_lr - end_lr) * (1 + math.cos(math.pi * progress)) / 2
+    return _half_cosine(peak_lr, end_lr, progress)
+
+
+def one_cycle_lr(
+    k: int,
+    *,
+    max_lr: float,
+    total_steps: int,
+    pct_start: float,
+    div_factor: float,
+    final_div_factor: float,
+) -> float:
+    """Return the learning rate of optimizer step `k`, counted from 0.
+
+    Half a cosine from `max_lr / div_factor` up to `max_lr` at step `pct_start * total_steps - 1`,
+    half a cosine down to `max_lr / div_factor / final_div_factor` at the last step, constant after.
+
+    Source: torch's OneCycleLR with `anneal_strategy="cos"`, after Smith, arXiv:1708.07120.
+    """
+    first = max_lr / div_factor
+    last = first / final_div_factor
+    peak, end = pct_start * total_steps - 1, total_steps - 1
+    k = min(k, end)
+    if k <= peak:
+        return _half_cosine(first, max_lr, k / peak if peak else 1.0)
+    return _half_cosine(max_lr, last, (k - peak) / (end - peak))
 
 
 class AdamWWarmupCosineDecay:
@@ -125,6 +156,95 @@ class AdamWWarmupCosineDecay:
             return rate / self.peak_lr
 
         return LambdaLR(optimizer, factor)
+
+
+class AdamWCosineSchedule:
+    """AdamW with one cycle of the learning rate: up in the first part of the run, down in the rest.
+
+    There is no separate learning rate: the cycle sets it from the first step on. After the last
+    step it stays where it ended.
+
+    Args:
+        max_lr: Highest learning rate.
+        betas: Decay of the first and second moment of the gradient; they do not cycle.
+        eps: Added to the root of the second moment.
+        weight_decay: Decoupled decay per step, times the learning rate.
+        total_steps: Steps of the cycle; None: the length of the run.
+        pct_start: Share of the steps on which the rate rises.
+        div_factor: `max_lr` over the first rate.
+        final_div_factor: The first rate over the last.
+
+    Raises:
+        UserError: A value is outside its range.
+    """
+
+    def __init__(
+        self,
+        max_lr: PositiveNumber = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        total_steps: Positive | None = None,
+        pct_start: Probability = 0.3,
+        div_factor: PositiveNumber = 25.0,
+        final_div_factor: PositiveNumber = 1e4,
+    ) -> None:
+        for name, value in (
+            ("max_lr", max_lr),
+            ("div_factor", div_factor),
+            ("final_div_factor", final_div_factor),
+        ):
+            if value <= 0:
+                message = f"{name} must be above 0, got {value:g}"
+                raise UserError(message)
+        if not 0 <= pct_start <= 1:
+            message = f"pct_start must be between 0 and 1, got {pct_start:g}"
+            raise UserError(message)
+        self.max_lr = max_lr
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.total_steps = total_steps
+        self.pct_start = pct_start
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
+
+    def build(self, params: ParameterGroups) -> torch.optim.Optimizer:
+        """Return AdamW over the groups, at the highest learning rate."""
+        first, second = self.betas
+        return torch.optim.AdamW(
+            params,
+            lr=self.max_lr,
+            betas=(first, second),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+    def schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> LambdaLR:
+        """Return the schedule, to be stepped after every optimizer step.
+
+        Args:
+            optimizer: What `build` returned.
+            total_steps: Optimizer steps of the run, used unless the factory was given its own.
+        """
+        total = self.total_steps if self.total_steps is not None else total_steps
+
+        def factor(k: int) -> float:
+            return one_cycle_lr(
+                k,
+                max_lr=1.0,
+                total_steps=total,
+                pct_start=self.pct_start,
+                div_factor=self.div_factor,
+                final_div_factor=self.final_div_factor,
+            )
+
+        return LambdaLR(optimizer, factor)
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _check_warmup(warmup_steps: int, total_steps: int) -> None:
