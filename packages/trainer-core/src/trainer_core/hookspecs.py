@@ -34,6 +34,7 @@ __all__ = [
     "trainer_fit_end",
     "trainer_fit_start",
     "trainer_log",
+    "trainer_measured",
     "trainer_model_built",
     "trainer_register_components",
     "trainer_select_runner",
@@ -135,6 +136,20 @@ def trainer_evaluation_end(state: Any, metrics: Mapping[str, Any]) -> None:
     Args:
         state: The run.
         metrics: What was measured, as numbers.
+    """
+
+
+@hookspec
+def trainer_measured(state: Any, metrics: Mapping[str, Any]) -> None:
+    """Decide on what was measured, such as to stop: every rank is here, after the measurement.
+
+    Called after each validation and evaluation, with the training's weights back in place; and by
+    a run that goes on from a checkpoint whose evaluation an earlier process had finished.
+
+    Args:
+        state: The run. `state.ranks.any` makes the decision of one rank that of all.
+        metrics: What was measured, as numbers: `val/...` or `eval/...`. Empty if it was
+            interrupted.
     """
 
 

@@ -71,8 +71,10 @@ class EMA:
 
     @hookimpl
     @torch.no_grad()
-    def trainer_step_end(self, state: RunState, logs: Mapping[str, Any]) -> None:  # noqa: ARG002 - the hook's
-        """Move the averages towards the weights."""
+    def trainer_step_end(self, state: RunState) -> None:
+        """Move the averages towards the weights, unless the step left them as they were."""
+        if getattr(state.trainer, "is_skipped", False):
+            return
         k = self.updates = self.updates + 1
         decay = min(self.decay, 1 - (1 + k) ** -self.power) if self.warmup else self.decay
         averages, weights = self._floating
@@ -136,10 +138,16 @@ class EMA:
 
 
 def _trained_tensors(state: RunState) -> dict[str, Tensor]:
-    """Return the parameters and buffers of components that are trained, each tensor once."""
+    """Return the parameters and buffers of components that an optimizer has, each tensor once."""
+    trained = {
+        id(parameter)
+        for optimizer in state.optimizers.values()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     found: dict[str, Tensor] = {}
     for component, module in state.models.items():
-        if any(parameter.requires_grad for parameter in module.parameters()):
+        if any(id(parameter) in trained for parameter in module.parameters()):
             tensors = [*module.named_parameters(), *module.named_buffers()]
             found |= {f"{component}/{name}": tensor for name, tensor in tensors}
     return found

@@ -45,6 +45,7 @@ class Events:
         self._timed_from = state.step
         self._validation: dict[str, float] = {}
         self._validated_step = -1
+        self._evaluated_step = -1
         self._interrupted: Callable[[], bool] = lambda: False
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class Events:
             "window": self.window.state_dict(),
             "rates": list(self.rates),
             "validated_step": self._validated_step,
+            "evaluated_step": self._evaluated_step,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -60,6 +62,7 @@ class Events:
         self.window.load_state_dict(state["window"])
         self.rates = [float(rate) for rate in state["rates"]]
         self._validated_step = int(state["validated_step"])
+        self._evaluated_step = int(state.get("evaluated_step", -1))
 
     def schedule(self, elapsed_s: Callable[[], float]) -> None:
         """Enter everything that the experiment asks for."""
@@ -143,6 +146,7 @@ class Events:
             self._step_metric_schedules(metrics)
             if state.step % state.experiment.settings.log_every_n_steps and not self._is_last():
                 self._write(self._take_validation())
+        state.experiment.hooks.call("trainer_measured", state=state, metrics=metrics)
 
     def evaluate(self) -> None:
         """Measure the policy, unless this step's evaluation is done or comes at the end."""
@@ -172,13 +176,15 @@ class Events:
             if state.ranks.is_main:
                 result = evaluate(state, self.folder, self.progress, self._interrupted, final=final)
             state.ranks.barrier()
-            if result is None:
-                return
-            numbers = numbers_of(result, "eval/")
-            state.metrics |= numbers
-            self._step_metric_schedules(numbers)
-            self._write(numbers)
-        state.evaluation = result
+            if result is not None:
+                self._write(numbers_of(result, "eval/"))
+        numbers = numbers_of(result or {}, "eval/")
+        if result is not None:
+            state.evaluation = result
+            if self._evaluated_step != state.step:  # a checkpoint may know of it already
+                self._evaluated_step = state.step
+                self._step_metric_schedules(numbers)
+        state.experiment.hooks.call("trainer_measured", state=state, metrics=numbers)
 
     def _step_metric_schedules(self, metrics: dict[str, float]) -> None:
         for handle in self.state.schedules.values():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainer_core.errors import MissingPackageError
+from trainer_core.loggers.secrets import without_secrets
 from trainer_core.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["WandbLogger"]
 
 _RUN_ID = "wandb_run_id.txt"
-_SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
 
 
 class WandbLogger:
@@ -70,7 +70,7 @@ class WandbLogger:
             resume="allow",
             name=run["name"],
             dir=str(out_dir),
-            config=_without_secrets(run.get("config") or {}),
+            config=without_secrets(run.get("config") or {}),
         )
         self._run.define_metric("*", step_metric="global_step")
         write_atomically(id_file, f"{run_id}\n")
@@ -86,17 +86,3 @@ class WandbLogger:
             self._run.summary["status"] = status
             self._run.finish(exit_code=0 if status != "failed" else 1)
             self._run = None
-
-
-def _without_secrets(value: Any) -> Any:
-    """Return the configuration with the values of keys such as `api_key` left out."""
-    if isinstance(value, dict):
-        return {
-            key: "<secret>" if _is_secret(key) else _without_secrets(child)
-            for key, child in value.items()
-        }
-    return [_without_secrets(child) for child in value] if isinstance(value, list) else value
-
-
-def _is_secret(key: Any) -> bool:
-    return any(word in str(key).lower() for word in _SECRET_WORDS)
