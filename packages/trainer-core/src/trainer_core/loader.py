@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -12,6 +14,7 @@ from trainer_core.tree import to_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -121,11 +124,31 @@ def open_loader(source: BatchSource, position: int) -> DataLoader[Any]:
         batch_size=None,
         num_workers=source.num_workers,
         pin_memory=source.pin_memory,
-        worker_init_fn=seed_worker,
+        worker_init_fn=_start_worker,
         # A generator of its own: opening a loader must not draw from the global one.
         generator=torch.Generator().manual_seed(source.order.seed),
         persistent_workers=True,
     )
+
+
+def _start_worker(number: int) -> None:
+    """Prepare a loader process: interrupts that its whole group gets are the trainer's business.
+
+    It outlives the first SIGTERM, which a scheduler sends to every process of a job, so that the
+    trainer gets the batches of its last step. SIGUSR2 makes it write its stack to stderr.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _die_next_time)
+    if hasattr(signal, "SIGUSR2"):
+        faulthandler.register(signal.SIGUSR2, file=2)
+    seed_worker(number)
+
+
+def _die_next_time(number: int, frame: FrameType | None) -> None:
+    del frame
+    signal.signal(number, signal.SIG_DFL)
 
 
 class _Positions(Sampler[Any]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.errors import ConfigError
-from trainer_core.errors import TrainerError
+from trainer_core.errors import Interrupted, TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,8 @@ def _message(error: BaseException) -> tuple[str, int]:
     """Return the text and the exit code of an error that a user may meet."""
     if isinstance(error, ConfigError):
         return str(error), INPUT_WRONG
+    if isinstance(error, Interrupted):
+        return str(error), error.exit_code
     if isinstance(error, TrainerError):
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainer_core.cli.arguments import config_parser, parse_config_line
+from trainer_core.engine.signals import leave_early
 from trainer_core.run import EXIT_CODES, run
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def main(argv: list[str]) -> int:
         return run_sweep(options)
     if options.json:
         parser.error("--json goes with --sweep; the result of one run is its summary.json")
-    result = run(
-        options.config,
-        options.overrides,
-        runner=options.runner,
-        resume=options.resume,
-        dry_run=options.dry_run,
-    )
+    with leave_early():  # from here on: importing torch alone takes seconds
+        result = run(
+            options.config,
+            options.overrides,
+            runner=options.runner,
+            resume=options.resume,
+            dry_run=options.dry_run,
+        )
     print(_summary(result, goes_on=options.resume in {None, "auto"}))
     return EXIT_CODES.get(result.status, 0)
 

@@ -1,4 +1,8 @@
-"""SIGINT, SIGTERM and SIGUSR1 ask the run to save and leave; a second one ends it at once."""
+"""SIGINT, SIGTERM and SIGUSR1 ask the run to save and leave; a second one ends it at once.
+
+Before the first step there is nothing to save, and a flag would be seen late: what is being built,
+downloaded or recorded is given up at once. From then on the loop looks at a flag.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from trainer_core.errors import Interrupted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["InterruptFlag", "catch_interrupts"]
+__all__ = ["InterruptFlag", "catch_interrupts", "leave_early"]
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
@@ -45,8 +51,45 @@ def catch_interrupts(wake: Callable[[], None]) -> Iterator[InterruptFlag]:
         wake: Called by the handler, so that the loop looks at the flag after the current step.
     """
     flag = InterruptFlag()
-    if threading.current_thread() is not threading.main_thread():
+    with _handling(flag, wake):
         yield flag
+
+
+@contextmanager
+def leave_early() -> Iterator[None]:
+    """Give up what runs inside when a signal comes; for all that comes before the first step.
+
+    Raises:
+        Interrupted: A signal came.
+    """
+    flag = InterruptFlag()
+
+    def give_up() -> None:
+        raise _GivenUpError
+
+    with _handling(flag, give_up):
+        try:
+            yield
+        except _GivenUpError:
+            raise _interrupted(flag) from None
+        if flag:  # somebody's `except:` took it
+            raise _interrupted(flag)
+
+
+class _GivenUpError(KeyboardInterrupt):
+    """Raised by the handler; no `except Exception` of a plugin takes it for an error."""
+
+
+def _interrupted(flag: InterruptFlag) -> Interrupted:
+    msg = f"interrupted by {flag.signal_name} before the first step; the same command goes on"
+    return Interrupted(msg)
+
+
+@contextmanager
+def _handling(flag: InterruptFlag, act: Callable[[], None]) -> Iterator[None]:
+    """Let the first signal set the flag and act, and the second end the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -54,11 +97,11 @@ def catch_interrupts(wake: Callable[[], None]) -> Iterator[InterruptFlag]:
         if flag:
             os._exit(128 + number)  # the second signal: at once, nothing is cleaned up
         flag.signal_name = signal.Signals(number).name
-        wake()
+        act()
 
     previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
-        yield flag
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
