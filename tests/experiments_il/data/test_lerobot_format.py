@@ -40,15 +40,17 @@ def test_unknown_keys_and_float_numbers_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"codebase_version": "v4.0"}, "'codebase_version' is 'v4.0'; this reader reads v3.0"),
-        ({"codebase_version": None}, "'codebase_version' is None; this reader reads v3.0"),
         (
-            {"codebase_version": "v2.1"},
-            (
-                "the data set is LeRobotDataset v2.1; this reader reads v3.0, and v2.1 is not "
-                "supported yet. LeRobot converts it: "
-                "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
-            ),
+            {"codebase_version": "v4.0"},
+            "'codebase_version' is 'v4.0'; this reader reads v3.0, v2.1 and v2.0",
+        ),
+        (
+            {"codebase_version": "v1.6"},
+            "'codebase_version' is 'v1.6'; this reader reads v3.0, v2.1 and v2.0",
+        ),
+        (
+            {"codebase_version": None},
+            "'codebase_version' is None; this reader reads v3.0, v2.1 and v2.0",
         ),
         ({"fps": 0}, "'fps' must be a number above 0, found 0"),
         ({"fps": "20"}, "'fps' must be a number above 0, found '20'"),

@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from experiments_il.data.episodes import Episodes, VideoPlaces
 from experiments_il.data.lerobot_format import parse_info
-from experiments_il.data.lerobot_metadata import Episodes, LeRobotMetadata, VideoPlaces
+from experiments_il.data.lerobot_metadata import LeRobotMetadata
 from experiments_il.data.video import VideoFrames
 from trainer_core.errors import DatasetError
 

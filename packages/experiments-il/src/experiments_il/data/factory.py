@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from policy_constructor.errors import ConfigError, Problem
 from trainer_core.errors import DatasetError
@@ -21,7 +21,7 @@ __all__ = ["LeRobotFactory", "split_episodes"]
 
 
 class LeRobotFactory:
-    """Opens a LeRobotDataset v3.0: numbers, PNG cameras and mp4 cameras.
+    """Opens a LeRobotDataset v3.0, v2.1 or v2.0: numbers, PNG cameras and mp4 cameras.
 
     The batch holds every chosen key: float32 `(B, ...)`, and `(B, T, ...)` with `<key>_is_pad`
     `(B, T)` for keys with a window; cameras as uint8 `(B, [T,] C, H, W)`; `index` int64 `(B,)`.
@@ -43,6 +43,8 @@ class LeRobotFactory:
         cache_dir: Where to keep the memory-mapped columns; `.cache-trainer` inside the data set
             (or the user's cache folder, if that cannot be written) if None.
     """
+
+    batch_keys: ClassVar = "experiments_il.data.batch_shapes:describe"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The words of LeRobotDataset v3.0: `info.json`, features, path templates. All of it untrusted."""
+"""The words of LeRobotDataset v3.0 and v2: `info.json`, features, templates. All untrusted."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ TASKS_PATH = "meta/tasks.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+_V2_DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 
 NUMERIC_DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"}
@@ -122,6 +123,7 @@ class LeRobotInfo:
     """The checked content of `meta/info.json`.
 
     Attributes:
+        major: 3, or 2 for the older layout with one file per episode.
         fps: Frames per second, above 0.
         features: Columns by name, in the order of the file.
         total_episodes: Episodes that are complete; what lies beyond is an unfinished append.
@@ -131,6 +133,7 @@ class LeRobotInfo:
         raw: The whole document.
     """
 
+    major: int
     fps: float
     features: dict[str, Feature]
     total_episodes: int
@@ -156,7 +159,7 @@ def read_info(root: Path) -> LeRobotInfo:
     """Read and check `meta/info.json` under `root`.
 
     Raises:
-        DatasetError: The folder or the file is missing, or its content is not a v3.0 data set's.
+        DatasetError: The folder or the file is missing, or its content is not that of a data set.
     """
     if not root.is_dir():
         message = f"{root}: no such folder; a LeRobotDataset was expected there"
@@ -180,7 +183,7 @@ def read_info(root: Path) -> LeRobotInfo:
 
 def parse_info(document: Mapping[str, Any]) -> LeRobotInfo:
     """Check the content of an `info.json`; messages carry no file name."""
-    _check_version(document.get("codebase_version"))
+    major = _read_major(document.get("codebase_version"))
     features = document.get("features")
     if not isinstance(features, dict) or not features:
         message = "'features' must be a mapping of names to dtype and shape"
@@ -193,12 +196,14 @@ def parse_info(document: Mapping[str, Any]) -> LeRobotInfo:
     video_path = document.get("video_path")
     if any(feature.dtype == "video" for feature in parsed.values()):
         video_path = _require_template(video_path, "video_path")
+    data_path = document.get("data_path", DATA_PATH if major == 3 else _V2_DATA_PATH)
     return LeRobotInfo(
+        major=major,
         fps=_require_fps(document.get("fps")),
         features=parsed,
         total_episodes=_require_count(document, "total_episodes"),
         total_frames=_require_count(document, "total_frames"),
-        data_path=_require_template(document.get("data_path", DATA_PATH), "data_path"),
+        data_path=_require_template(data_path, "data_path"),
         video_path=video_path,
         raw=dict(document),
     )
@@ -270,18 +275,12 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
     return f"; it has {', '.join(names)}"
 
 
-def _check_version(version: Any) -> None:
-    if isinstance(version, str) and re.fullmatch(r"v?3\.\d+.*", version):
-        return
-    reads = "this reader reads v3.0"
-    if isinstance(version, str) and re.fullmatch(r"v?2\.[01].*", version):
-        message = (
-            f"the data set is LeRobotDataset {version}; {reads}, and v2.1 is not supported yet. "
-            "LeRobot converts it: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
-        )
+def _read_major(version: Any) -> int:
+    match = re.fullmatch(r"v?(?:(3)\.\d+|(2)\.[01])(\.\d+)?", str(version))
+    if match is None or not isinstance(version, str):
+        message = f"'codebase_version' is {version!r}; this reader reads v3.0, v2.1 and v2.0"
         raise DatasetError(message)
-    message = f"'codebase_version' is {version!r}; {reads}"
-    raise DatasetError(message)
+    return int(match[1] or match[2])
 
 
 def _require_fps(fps: Any) -> float:

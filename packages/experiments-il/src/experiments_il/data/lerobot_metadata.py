@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.arrow import pa, read_table
+from experiments_il.data.episodes import Episodes, VideoPlaces
 from experiments_il.data.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
@@ -20,6 +21,7 @@ from experiments_il.data.lerobot_format import (
     read_info,
     read_json,
 )
+from experiments_il.data.lerobot_v2 import read_v2_episodes, read_v2_statistics, read_v2_tasks
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataFile",
-    "Episodes",
     "EpisodesFile",
     "LeRobotMetadata",
-    "VideoPlaces",
     "episode_files",
     "open_metadata",
 ]
@@ -47,54 +47,6 @@ _EPISODE_COLUMNS = (
     "data/chunk_index",
     "data/file_index",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VideoPlaces:
-    """Where each episode lies in the files of one camera; arrays `(episodes,)`.
-
-    Attributes:
-        chunk: Chunk number.
-        file: File number.
-        from_s: Seconds inside the file at which the episode starts.
-    """
-
-    chunk: NDArray[np.int64]
-    file: NDArray[np.int64]
-    from_s: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """The episodes table; arrays `(episodes,)`.
-
-    Attributes:
-        start: First row of each episode.
-        stop: Row after its last.
-        chunk: Chunk number of its data file.
-        file: File number of its data file.
-        videos: Places in the video files, by camera.
-    """
-
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    chunk: NDArray[np.int64]
-    file: NDArray[np.int64]
-    videos: dict[str, VideoPlaces]
-
-    def __len__(self) -> int:
-        """Return the number of episodes."""
-        return len(self.start)
-
-    @property
-    def length(self) -> NDArray[np.int64]:
-        """Return the frames of each episode."""
-        return self.stop - self.start
-
-    def place(self, row: int) -> str:
-        """Return where a row is: `episode 1, frame 3`."""
-        episode = int(np.searchsorted(self.stop, row, side="right"))
-        return f"episode {episode}, frame {row - int(self.start[episode])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +74,7 @@ class LeRobotMetadata:
     Attributes:
         root: The data set's folder.
         info: `meta/info.json`.
-        episodes: `meta/episodes`.
+        episodes: Its episodes, in order.
         tasks: Task strings by task index.
     """
 
@@ -133,8 +85,10 @@ class LeRobotMetadata:
 
     @cached_property
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Return `meta/stats.json`, empty if there is none."""
+        """Return the statistics of the whole data set by feature, empty if there are none."""
         path = self.root / STATS_PATH
+        if self.info.major == 2 and not path.is_file():
+            return read_v2_statistics(self.root)
         document = read_json(path) if path.is_file() else {}
         if not isinstance(document, dict):
             message = f"{path}: expected a mapping of features to statistics"
@@ -162,13 +116,18 @@ class LeRobotMetadata:
     def data_path(self, chunk: int, file: int) -> Path:
         """Return the path of a data file."""
         template = self.info.data_path
-        return self.root / format_path(template, chunk_index=chunk, file_index=file)
+        return self.root / format_path(template, **self._numbers(chunk, file))
 
     def video_path(self, key: str, chunk: int, file: int) -> Path:
         """Return the path of a video file of the camera `key`."""
         template = self.info.video_path or ""
-        fields: dict[str, int | str] = {"chunk_index": chunk, "file_index": file}
-        return self.root / format_path(template, video_key=key, **fields)
+        return self.root / format_path(template, video_key=key, **self._numbers(chunk, file))
+
+    def _numbers(self, chunk: int, file: int) -> dict[str, int]:
+        """Return a file's numbers under the names that the data set's templates use."""
+        if self.info.major == 2:
+            return {"episode_chunk": chunk, "episode_index": file}
+        return {"chunk_index": chunk, "file_index": file}
 
 
 def open_metadata(root: Path) -> LeRobotMetadata:
@@ -178,8 +137,9 @@ def open_metadata(root: Path) -> LeRobotMetadata:
         DatasetError: A file is missing or broken, or the counts contradict each other.
     """
     info = read_info(root)
-    episodes = _read_episodes(root, info)
-    return LeRobotMetadata(root, info, episodes, _read_tasks(root))
+    if info.major == 2:
+        return LeRobotMetadata(root, info, read_v2_episodes(root, info), read_v2_tasks(root))
+    return LeRobotMetadata(root, info, _read_episodes(root, info), _read_tasks(root))
 
 
 def episode_files(root: Path) -> list[EpisodesFile]:

@@ -150,9 +150,14 @@ class LeRobotWriter:
         """Open a data set to add episodes. They go to new files; the old ones are not touched.
 
         Raises:
-            DatasetError: The data set cannot be read, records videos, or is being written to.
+            DatasetError: The data set cannot be read, is of version 2, records videos, or is being
+                written to.
         """
         existing = open_metadata(root)
+        if existing.info.major != 3:
+            version = existing.info.raw["codebase_version"]
+            message = f"{root}: is LeRobotDataset {version}; episodes can be added to v3.0 only"
+            raise DatasetError(message)
         defaults = {"chunks_size": _CHUNKS_SIZE, "data_files_size_in_mb": _DATA_FILE_MB}
         return cls(root, {"data_path": DATA_PATH, **defaults, **existing.info.raw}, existing)
 

@@ -1,0 +1,71 @@
+"""The keys and shapes of batches, from parameters and `info.json` alone: for `trainer check`.
+
+Imports neither torch nor numpy: what reads a file only must stay quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments_il.data.batch_features import batch_names, describe_key
+from experiments_il.data.lerobot_format import INFO_PATH, read_info
+from policy_constructor.spelling import nearest
+from trainer_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from experiments_il.data.lerobot_format import Feature
+    from trainer_core.protocols import BatchReport, BatchShapes
+
+__all__ = ["describe", "describe_features"]
+
+_ALWAYS = frozenset({"index", "task"})
+
+
+def describe(parameters: Mapping[str, Any], report: BatchReport) -> BatchShapes | None:
+    """Return the shape of each key of the batches of `lerobot`; None without a data set.
+
+    Args:
+        parameters: Those of the factory, as the file has them.
+        report: Receives the keys that the data set does not have, and windows of no frames.
+    """
+    root = Path(str(parameters.get("root", ""))).expanduser()
+    if not (root / INFO_PATH).is_file():
+        return None
+    try:
+        info = read_info(root)
+    except DatasetError as error:
+        report(("root",), str(error))
+        return None
+    return describe_features(info.features, parameters, report)
+
+
+def describe_features(
+    features: Mapping[str, Feature], parameters: Mapping[str, Any], report: BatchReport
+) -> BatchShapes | None:
+    """Return the same for known features; None if a parameter does not fit them."""
+    windows, deltas = parameters.get("windows") or {}, parameters.get("delta_timestamps") or {}
+    keys = parameters.get("keys")
+    named = [("windows", key) for key in windows]
+    named += [("delta_timestamps", key) for key in deltas]
+    named += [("normalize", key) for key in parameters.get("normalize") or {}]
+    places: list[tuple[tuple[str | int, ...], str]] = [((name, key), key) for name, key in named]
+    places += [(("keys", index), key) for index, key in enumerate(keys or ())]
+    wrong = [each for each in places if each[1] not in features and each[1] not in _ALWAYS]
+    for place, key in wrong:
+        report(place, f"the data set has no key {key!r}", nearest(key, features))
+    crooked = [key for key, span in windows.items() if len(span) != 2 or span[0] >= span[1]]
+    for key in crooked:
+        message = "expected two integers [start, stop] with start < stop, found {}"
+        report(("windows", key), message.format(windows[key]))
+    if wrong or crooked:
+        return None
+    lengths = {key: span[1] - span[0] for key, span in windows.items()}
+    lengths |= {key: len(seconds) for key, seconds in deltas.items()}
+    return {
+        key: held.shape
+        for name in batch_names(features, keys, tuple(lengths))
+        for key, held in describe_key(name, features.get(name), lengths.get(name))
+    }
