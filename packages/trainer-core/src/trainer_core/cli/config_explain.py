@@ -10,11 +10,13 @@ from policy_constructor.signatures.value_words import type_text
 from policy_constructor.spelling import nearest
 from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.cli.config_files import problems_of, resolve_for_reading
+from trainer_core.cli.model_values import named_files
 from trainer_core.errors import UserError
 from trainer_core.experiment.parameters import slots_of
 
 if TYPE_CHECKING:
     from policy_constructor.config import History, Node, Path, Place, ResolvedConfig
+    from trainer_core.discovery.plugins import Plugins
     from trainer_core.experiment.parameters import Slot
 
 __all__ = ["main"]
@@ -29,20 +31,44 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     options = parse_config_line(parser, argv, key="a dotted key, such as optimizer.lr")
     resolved, plugins = resolve_for_reading(options.config, options.overrides)
-    slots = slots_of(resolved, plugins)
-    keys = _keys(options.key)
-    path = find_path(resolved.root, keys)
-    if path is None and keys not in slots:
-        raise UserError(_not_found(options.key, resolved, slots))
-    slot = slots.get(keys if path is None else path)
-    history = history_of(resolved, path) if path is not None else None
+    path, history, slot = _find(options.key, resolved, plugins)
     if options.json:
         import json
 
-        print(json.dumps(_document(keys if path is None else path, history, slot), indent=1))
+        print(json.dumps(_document(path, history, slot), indent=1))
     else:
-        print("\n".join(_lines(keys if path is None else path, history, slot)))
+        print("\n".join(_lines(path, history, slot)))
     return 2 if problems_of(resolved) else 0
+
+
+def _find(
+    text: str, resolved: ResolvedConfig, plugins: Plugins
+) -> tuple[Path, History | None, Slot | None]:
+    """Return the path that a dotted key means, the history of its value and its parameter.
+
+    Raises:
+        UserError: There is neither a value nor a parameter, in the file or in its model files.
+    """
+    slots = slots_of(resolved, plugins)
+    keys = _keys(text)
+    path = find_path(resolved.root, keys)
+    if path is not None:
+        return path, history_of(resolved, path), slots.get(path)
+    known = {dotted(known) for known in slots} | set(_paths(resolved.root, ()))
+    for model in named_files(resolved, plugins):
+        slots |= model.slots(plugins)
+        known |= {dotted(each) for each in slots} | set(_paths(model.file.root, model.place))
+        length = len(model.place)
+        inner = find_path(model.file.root, keys[length:]) if keys[:length] == model.place else None
+        if inner:
+            path = (*model.place, *inner)
+            return path, model.history(inner), slots.get(path)
+    if keys not in slots:
+        near = nearest(text, sorted(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        msg = f"there is no value {text!r} and no parameter of that name{hint}"
+        raise UserError(msg)
+    return keys, None, slots[keys]
 
 
 def _keys(text: str) -> Path:
@@ -50,13 +76,6 @@ def _keys(text: str) -> Path:
         return parse_path(text)
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _not_found(text: str, resolved: ResolvedConfig, slots: dict[Path, Slot]) -> str:
-    known = {dotted(path) for path in slots} | set(_paths(resolved.root, ()))
-    near = nearest(text, sorted(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no value {text!r} and no parameter of that name{hint}"
 
 
 def _paths(node: Node, path: Path) -> list[str]:
@@ -72,13 +91,15 @@ def _lines(path: Path, history: History | None, slot: Slot | None) -> list[str]:
         node = history.node
         lines = [f"{dotted(path)}: {show(node)}", f"  set at {_place(node)}"]
         lines += _source_line(node)
+        if history.definition is not node:
+            lines += _replaced_lines(node)
         lines += [f"  through {_through(place, path)}" for place in history.through]
         if history.definition is not node:
             lines += [f"  defined at {_place(history.definition)}"]
             lines += _source_line(history.definition)
         if isinstance(history.definition.via, str):
             lines.append(f"  computed from {history.definition.via}")
-        lines += _replaced_lines(history)
+        lines += _replaced_lines(history.definition)
         lines += _user_lines(history)
     if slot is not None:
         lines += _slot_lines(slot, is_set=history is not None)
@@ -102,8 +123,8 @@ def _slot_lines(slot: Slot, *, is_set: bool) -> list[str]:
     return [line, *([f"    {parameter.doc}"] if parameter.doc else [])]
 
 
-def _replaced_lines(history: History) -> list[str]:
-    return [f"  replaces {show(old)} from {_place(old)}" for old in history.definition.replaced]
+def _replaced_lines(node: Node) -> list[str]:
+    return [f"  replaces {show(old)} from {_place(old)}" for old in node.replaced]
 
 
 def _user_lines(history: History) -> list[str]:
@@ -153,7 +174,8 @@ def _document(path: Path, history: History | None, slot: Slot | None) -> dict[st
             if isinstance(history.definition.via, str)
             else None,
             "replaced": [
-                {"value": to_plain(old), **_place_json(old)} for old in history.definition.replaced
+                {"value": to_plain(old), **_place_json(old)}
+                for old in dict.fromkeys((*history.node.replaced, *history.definition.replaced))
             ],
             "referenced": history.node.uses,
             "referenced_by": [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.config import describe_source, dotted, to_yaml
+from policy_constructor.config import describe_source, dotted, to_plain, to_yaml
 from policy_constructor.config.scalars import format_text
 from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.cli.config_files import problems_of, resolve_for_reading
 
 if TYPE_CHECKING:
     from policy_constructor.config import Node, Path, ResolvedConfig
+    from trainer_core.cli.model_values import NamedFile
     from trainer_core.experiment.parameters import Slot
 
 __all__ = ["main"]
@@ -23,6 +24,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     options = parse_config_line(parser, argv)
     resolved, plugins = resolve_for_reading(options.config, options.overrides)
+    from trainer_core.cli.model_values import named_files, with_lasting_names
+
+    root = with_lasting_names(resolved, plugins)
+    files = list(named_files(resolved, plugins)) if options.sources else []
     unset: list[Slot] = []
     if options.sources:
         from trainer_core.experiment.parameters import slots_of
@@ -31,14 +36,25 @@ def main(argv: list[str]) -> int:
     if options.json:
         import json
 
-        document: dict[str, Any] = {"config": resolved.data}
+        document: dict[str, Any] = {"config": to_plain(root)}
         if options.sources:
             document["sources"] = _sources(resolved.root, ())
+            for model in files:
+                document["sources"] |= _sources(model.file.root, model.place)
             document["defaults"] = {dotted(slot.path): _default(slot) for slot in unset}
         print(json.dumps(document, indent=1))
     else:
-        print(to_yaml(resolved, sources=options.sources, remarks=_remarks(unset)), end="")
+        print(to_yaml(root, sources=options.sources, remarks=_remarks(unset)), end="")
+        for model in files:
+            print(_as_comment(model), end="")
     return 2 if problems_of(resolved) else 0
+
+
+def _as_comment(model: NamedFile) -> str:
+    """Return a model file with its sources as comment lines, so that the whole stays one file."""
+    lines = to_yaml(model.file, sources=True).splitlines()
+    title = f"# {dotted(model.place)} is:"
+    return "\n".join(["", title, *(f"#   {line}" for line in lines)]) + "\n"
 
 
 def _unset(resolved: ResolvedConfig, slots: dict[Path, Slot]) -> list[Slot]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from policy_constructor.discovery.component import ComponentRef
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["Recipe", "find_config", "find_recipe", "list_recipes"]
+__all__ = ["Recipe", "find_config", "find_recipe", "list_recipes", "recipe_name"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -89,6 +89,18 @@ def list_recipes(folders: Iterable[ComponentRef]) -> list[Recipe]:
                 if file.suffix in SUFFIXES
             ]
     return sorted(found)
+
+
+def recipe_name(file: Path, folders: Iterable[ComponentRef]) -> str | None:
+    """Return what `find_recipe` finds a file by, or None if it lies in no recipe folder."""
+    refs = list(folders)
+    for ref in refs:
+        folder = _folder(ref)
+        if folder is not None and file.is_relative_to(folder):
+            rivals = any(other.key == ref.key and other.dist != ref.dist for other in refs)
+            prefix = f"{ref.dist}::{ref.key}" if rivals else ref.key
+            return f"{prefix}/{file.relative_to(folder).as_posix()}"
+    return None
 
 
 def _conflict(name: str, prefix: str, claims: list[ComponentRef]) -> str:

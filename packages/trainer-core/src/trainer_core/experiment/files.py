@@ -11,7 +11,9 @@ from policy_constructor.spelling import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["exists", "is_file", "near_files"]
+    from policy_constructor.config import Node
+
+__all__ = ["exists", "folder_of", "is_file", "near_files"]
 
 
 def exists(name: str) -> bool:
@@ -22,6 +24,14 @@ def exists(name: str) -> bool:
 def is_file(name: str) -> bool:
     """Whether a file is there; as `exists`."""
     return _ask(os.path.isfile, name)
+
+
+def folder_of(name: Node) -> Path:
+    """Return what the name of a file is relative to: the file in which it was written."""
+    source = name.mark.source if name.mark is not None else None
+    if source is None or source.directory is None or source.name.startswith("<"):
+        return Path()
+    return Path(source.name).parent
 
 
 def near_files(name: str, folder: Path | None = None) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from policy_constructor.config import resolve_config
@@ -13,7 +12,7 @@ from policy_constructor.config.node import Node, dotted, to_plain
 from policy_constructor.config.resolved import walk
 from policy_constructor.graph.compiler import compile_graph
 from policy_constructor.spelling import nearest
-from trainer_core.experiment.files import is_file, near_files
+from trainer_core.experiment.files import folder_of, is_file, near_files
 
 if TYPE_CHECKING:
     from policy_constructor.config import ResolvedConfig
@@ -60,7 +59,7 @@ def open_model_file(
     if not isinstance(config.value, str):
         message = f"expected the name of a model file, found {json.dumps(to_plain(config))}"
         return None, [resolved.problem(place, message, code="wrong-type")]
-    folder = _folder(config)
+    folder = folder_of(config)
     file = folder / config.value
     if not is_file(str(file)) and plugins.find_recipe(config.value) is None:
         names = near_files(config.value, folder)
@@ -140,11 +139,3 @@ def _unknown_params(
         for name, _ in params.items()
         if name not in own
     ]
-
-
-def _folder(config: Node) -> FilePath:
-    """Return what the name of a model file is relative to: the file that has the name."""
-    source = config.mark.source if config.mark is not None else None
-    if source is None or source.directory is None or source.name.startswith("<"):
-        return FilePath()
-    return FilePath(source.name).parent
