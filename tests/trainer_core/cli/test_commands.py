@@ -242,7 +242,7 @@ def test_plugins_list_of_broken_wheels_is_exit_code_0(
     captured = capsys.readouterr()
     statuses = [line.split()[1::4] for line in captured.out.splitlines()]
     assert ["torch", "conflict"] in statuses
-    assert captured.err.startswith("3 of 4 cannot be used as they are")
+    assert re.match(r"3 of \d+ cannot be used as they are", captured.err)
 
 
 def test_installed_command_gets_its_arguments(

@@ -37,7 +37,7 @@ def test_list_on_a_narrow_terminal_fits_it() -> None:
     lines = os.read(ours, 10_000).decode().splitlines()
     os.close(ours)
     os.close(theirs)
-    assert [line.split()[1] for line in lines] == ["key", "jsonl", "stdout", "wandb"]
+    assert {"key", "jsonl", "stdout", "wandb"} <= {line.split()[1] for line in lines}
     assert max(map(len, lines)) <= 80
 
 
