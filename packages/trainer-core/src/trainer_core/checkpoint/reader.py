@@ -18,6 +18,7 @@ from trainer_core.checkpoint.layout import (
     step_name,
     verify_files,
 )
+from trainer_core.checkpoint.ranking import read_best
 from trainer_core.errors import CheckpointError
 from trainer_core.storage import storage_errors
 
@@ -114,8 +115,8 @@ def find_checkpoint(root: Path, resume: str | int) -> Checkpoint | None:
 
     Args:
         root: `<out_dir>/checkpoints`.
-        resume: `none`, `auto` (the newest that verifies), a step, or the path of a checkpoint or
-            of a run.
+        resume: `none`, `auto` (the newest that verifies), `best` (which the file BEST names), a
+            step, or the path of a checkpoint or of a run.
 
     Raises:
         CheckpointError: A step or path was asked for and is not there or not whole.
@@ -124,6 +125,8 @@ def find_checkpoint(root: Path, resume: str | int) -> Checkpoint | None:
         return None
     if resume == "auto":
         return newest_valid(root)
+    if resume == "best":
+        return open_checkpoint(_best_folder(root))
     if isinstance(resume, int) or resume.isdecimal():
         folder = root / step_name(int(resume))
         if not folder.is_dir():
@@ -132,6 +135,17 @@ def find_checkpoint(root: Path, resume: str | int) -> Checkpoint | None:
             raise CheckpointError(msg)
         return open_checkpoint(folder)
     return _open_path(Path(resume).expanduser())
+
+
+def _best_folder(root: Path) -> Path:
+    found = read_best(root)
+    if found is None:
+        msg = (
+            f"there is no best checkpoint in {root}: cb.model_checkpoint names one when it has a "
+            "monitor, such as val/loss"
+        )
+        raise CheckpointError(msg)
+    return root / step_name(found[0])
 
 
 def _open_path(path: Path) -> Checkpoint:
