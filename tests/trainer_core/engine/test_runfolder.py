@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 from trainer_core.engine.runfolder import (
     RunFolder,
-    describe_environment,
     describe_plugins,
     resolved_yaml,
 )
 from trainer_core.experiment.loading import load_experiment
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_resolved_file_runs_again(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -47,27 +48,6 @@ def test_plugins_in_use_name_their_wheels(tiny: dict[str, Any]) -> None:
     assert found["data", "random_regression"] == "trainer-core"
     assert found["block", "nn.Linear"] == "policy-constructor"
     assert set(described["distributions"]) == {"trainer-core", "policy-constructor"}
-
-
-def test_environment_is_json_with_versions() -> None:
-    described = json.loads(json.dumps(describe_environment()))
-    assert {"python", "platform", "packages", "threads", "git_commit"} <= described.keys()
-    assert described["packages"]["torch"]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_commit_is_read_from_git_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
-) -> None:
-    git = tmp_path / ".git"
-    (git / "refs" / "heads").mkdir(parents=True)
-    (git / "HEAD").write_text("ref: refs/heads/main\n")
-    if packed:
-        (git / "packed-refs").write_text("# pack\nabc123 refs/heads/main\n")
-    else:
-        (git / "refs" / "heads" / "main").write_text("abc123\n")
-    monkeypatch.chdir(tmp_path)
-    assert describe_environment()["git_commit"] == "abc123"
 
 
 def test_summary_is_strict_json(tmp_path: Path) -> None:

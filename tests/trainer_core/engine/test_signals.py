@@ -92,7 +92,7 @@ def test_signal_before_the_first_batch_is_saved(
     with monkeypatch.context() as patch:
         patch.setattr(
             "trainer_core.engine.runfolder.describe_environment",
-            lambda: os.kill(os.getpid(), signal.SIGUSR1) or {},
+            lambda _: os.kill(os.getpid(), signal.SIGUSR1) or {},
         )
         result = train()
     assert (result.status, result.step) == ("interrupted", 0)

@@ -30,6 +30,9 @@ COMMANDS = {
     ("run",): Command(
         "run CONFIG [a.b=c ...]", "trainer_core.cli.run", "train as the file says, or go on"
     ),
+    ("report",): Command(
+        "report RUN [RUN ...]", "trainer_core.cli.report", "write one page about a run, or several"
+    ),
     ("check",): Command(
         "check CONFIG [a.b=c ...]", "trainer_core.cli.check", "find every mistake in a file"
     ),

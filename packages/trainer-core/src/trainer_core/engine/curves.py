@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trainer_core.storage import storage_errors
@@ -19,6 +20,10 @@ Series: TypeAlias = list[tuple[int, float]]
 
 _BESIDES = ("step", "epoch", "samples")
 _MOST_POINTS = 600
+_LARGEST = 1e300
+_LINE = 16
+_LONGEST_NAME = 60
+_COLORS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#0a7ea4", "#57606a")
 
 
 def collect_series(records: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
@@ -26,34 +31,64 @@ def collect_series(records: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     series: dict[str, Series] = {}
     for record in records:
         for name, value in record.items():
-            if name not in _BESIDES and isinstance(value, int | float):
+            if name not in _BESIDES and isinstance(value, int | float) and _is_drawable(value):
                 series.setdefault(name, []).append((record["step"], float(value)))
     return {name: _thin(points) for name, points in series.items()}
 
 
-def draw_svg(points: Series, width: int = 420, height: int = 180) -> str:
-    """Return a curve as an SVG element, with the ends of both axes written at it."""
-    steps, values = [step for step, _ in points], [value for _, value in points]
-    heights = [math.log(value) for value in values] if _wants_logarithm(values) else values
-    low, high = min(heights), max(heights)
-    span_x, span_y = max(steps[-1] - steps[0], 1), (high - low) or 1.0
+def _is_drawable(value: float) -> bool:
+    return abs(value) <= _LARGEST  # also False for nan
+
+
+def draw_svg(curves: Mapping[str, Series], width: int = 420, height: int = 180) -> str:
+    """Return curves as an SVG element, with the ends of both axes written at it.
+
+    Several curves have their names below; each has at least one point.
+    """
+    points = [point for curve in curves.values() for point in curve]
+    values = [value for _, value in points]
+    is_steep = _wants_logarithm(values)
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    ends = [math.log(v) if is_steep else v for v in (min(values), max(values))]
+    span_x, span_y = max(last - first, 1), (ends[1] - ends[0]) or 1.0
     left, bottom = 72, 18
     inner_w, inner_h = width - left - 8, height - bottom - 8
-    path = " ".join(
-        f"{left + inner_w * (step - steps[0]) / span_x:.1f},"
-        f"{8 + inner_h * (high - value) / span_y:.1f}"
-        for step, value in zip(steps, heights, strict=True)
-    )
+
+    def place(step: int, value: float) -> str:
+        scaled = math.log(value) if is_steep else value
+        x = left + inner_w * (step - first) / span_x
+        return f"{x:.1f},{8 + inner_h * (ends[1] - scaled) / span_y:.1f}"
+
+    drawn = []
+    for number, curve in enumerate(curves.values()):
+        color = _COLORS[number % len(_COLORS)]
+        path = " ".join(place(step, value) for step, value in curve)
+        drawn.append(f"<polyline points='{path}' fill='none' stroke='{color}' stroke-width='1.5'/>")
+        if len(curve) == 1:
+            x, y = path.split(",")
+            drawn.append(f"<circle cx='{x}' cy='{y}' r='3' fill='{color}'/>")
+    names = _legend(list(curves), left, height) if len(curves) > 1 else ""
+    whole = height + (_LINE * len(curves) if names else 0)
     base = 8 + inner_h
     return (
-        f"<svg width='{width}' height='{height}' viewBox='0 0 {width} {height}' font-size='11'>"
+        f"<svg width='{width}' height='{whole}' viewBox='0 0 {width} {whole}' font-size='11'>"
         f"<path d='M{left} 8V{base}H{width - 8}' fill='none' stroke='#999'/>"
         f"<text x='{left - 4}' y='16' text-anchor='end'>{max(values):.4g}</text>"
         f"<text x='{left - 4}' y='{base}' text-anchor='end'>{min(values):.4g}</text>"
-        f"<text x='{left}' y='{height - 4}'>{steps[0]}</text>"
-        f"<text x='{width - 8}' y='{height - 4}' text-anchor='end'>{steps[-1]}</text>"
-        f"<polyline points='{path}' fill='none' stroke='#1f6feb' stroke-width='1.5'/></svg>"
+        f"<text x='{left}' y='{height - 4}'>{first}</text>"
+        f"<text x='{width - 8}' y='{height - 4}' text-anchor='end'>{last}</text>"
+        f"{''.join(drawn)}{names}</svg>"
     )
+
+
+def _legend(names: Sequence[str], left: int, top: int) -> str:
+    lines = []
+    for number, name in enumerate(names):
+        y = top + _LINE * (number + 1) - 4
+        color = _COLORS[number % len(_COLORS)]
+        lines.append(f"<path d='M{left} {y - 4}h16' stroke='{color}' stroke-width='3'/>")
+        lines.append(f"<text x='{left + 22}' y='{y}'>{escape(name[:_LONGEST_NAME])}</text>")
+    return "".join(lines)
 
 
 def draw_png(series: Mapping[str, Series], path: Path) -> bool:

@@ -205,15 +205,14 @@ class _Run:
         try:
             if self.state.ranks.is_main:
                 self._summarize(status)
-                if status == "completed":
-                    self._report()
+                self._report(picture=status == "completed")
         finally:
             self.loggers.finish(status)
 
-    def _report(self) -> None:
+    def _report(self, *, picture: bool) -> None:
         """Write the report; the run is complete without it."""
         try:
-            write_report(self.folder.path)
+            write_report(self.folder.path, picture=picture)
         except StorageError as exc:
             _log.warning("no report: %s", exc)
 
@@ -231,6 +230,7 @@ class _Run:
             exc.add_note(f"also, a checkpoint was not saved: {second}")
             try:
                 self._summarize("failed", f"{type(exc).__name__}: {exc}")
+                self._report(picture=False)
             except StorageError as second:
                 exc.add_note(str(second))
 

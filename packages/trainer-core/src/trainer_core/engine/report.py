@@ -4,134 +4,248 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.engine.curves import collect_series, draw_png, draw_svg
-from trainer_core.loggers.jsonl import read_metrics
+from trainer_core.engine.curves import draw_png
+from trainer_core.engine.page import figures, folded, heading, page, paragraph, show, table
+from trainer_core.engine.pastrun import read_run
 from trainer_core.storage import write_atomically
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from trainer_core.engine.curves import Series
+    from trainer_core.engine.pastrun import PastRun
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]
 
 _log = logging.getLogger(__name__)
 
-_STYLE = """\
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
-table{border-collapse:collapse}td{border-bottom:1px solid #ddd;padding:.2rem .8rem}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
-pre{background:#f6f6f6;padding:1rem;overflow:auto;font-size:13px}
-.curves{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:13px}
-.big{font-size:1.3rem}
-"""
+_TOGETHER = {
+    "loss": ("loss", "val/loss"),
+    "success rate, with its interval": ("eval/success_rate", "eval/ci95_low", "eval/ci95_high"),
+}
+_WORDS = {
+    "lr": "learning rate",
+    "samples_per_s": "samples per second",
+    "data_share": "share of the time spent waiting for data",
+    "data_s": "seconds a step waits for its batch",
+    "step_s": "seconds of a step",
+}
+_MOST_VIDEOS = 200
 
 
-def write_report(out_dir: Path) -> None:
-    """Write the report of a run folder from the files that are in it.
+def write_report(out_dir: Path, path: Path | None = None, *, picture: bool = True) -> Path:
+    """Write the report of a run folder from the files that are in it; return its path.
+
+    Args:
+        out_dir: The run folder.
+        path: Where the page goes; None: `report.html` in the run folder.
+        picture: Whether `loss_curve.png` is drawn too.
 
     Raises:
         StorageError: It cannot be written.
     """
-    metrics_file = out_dir / "metrics.jsonl"
-    records = read_metrics(metrics_file) if metrics_file.is_file() else []
-    series = collect_series(records)
-    loss = {name: points for name, points in series.items() if name in {"loss", "val/loss"}}
-    if loss and not draw_png(loss, out_dir / "loss_curve.png"):
+    run = read_run(out_dir)
+    loss = {name: points for name, points in run.series.items() if name in _TOGETHER["loss"]}
+    if picture and loss and not draw_png(loss, out_dir / "loss_curve.png"):
         _log.warning("no loss_curve.png: pip install 'trainer-core[plots]'")
-    write_atomically(out_dir / "report.html", _render(out_dir, series))
+    path = out_dir / "report.html" if path is None else path
+    write_atomically(path, _render(run, path.parent))
+    return path
 
 
-def _render(out_dir: Path, series: dict[str, Series]) -> str:
-    summary = _read_json(out_dir / "summary.json")
-    environment = _read_json(out_dir / "environment.json")
-    config_file = out_dir / "config.resolved.yaml"
+def write_comparison(folders: Sequence[Path], path: Path) -> None:
+    """Write a page that shows several runs side by side.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    runs = _distinct([read_run(folder) for folder in folders])
     parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        f"<title>{escape(out_dir.name)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{escape(out_dir.name)}</h1>",
-        f"<p>{escape(_describe(summary))}</p>",
-        *_evaluation(summary.get("evaluation") or {}),
-        *_curves(series),
-        *_table("Metrics", _training_metrics(summary)),
-        *_videos(out_dir),
+        heading(f"{len(runs)} runs", 1),
+        table(
+            [_row(label, run) for label, run in runs.items()],
+            ("run", "status", "steps", "seconds", "loss", "val/loss", "success rate"),
+        ),
+        *figures(_common_charts(runs)),
+        *_differences(runs),
     ]
-    if config_file.is_file():
-        text = config_file.read_text(encoding="utf-8")
-        parts.append(f"<h2>Configuration</h2><pre>{escape(text)}</pre>")
-    if environment:
-        parts.append(f"<h2>Environment</h2><pre>{escape(json.dumps(environment, indent=1))}</pre>")
-    return "\n".join([*parts, "</body></html>", ""])
+    write_atomically(path, page(f"{len(runs)} runs", parts))
 
 
-def _describe(summary: dict[str, Any]) -> str:
-    status, step = summary.get("status", "running"), summary.get("step", 0)
-    return f"{status} after {step} steps in {summary.get('wall_s', 0):.0f} s"
+def _render(run: PastRun, folder: Path) -> str:
+    parts = [
+        heading(run.path.resolve().name, 1),
+        *_status(run),
+        *_evaluation(run),
+        *figures(_charts(run.series)),
+        *_metrics(run),
+        *_checkpoints(run),
+        *_videos(run, folder),
+        *folded("Configuration", run.config),
+        *_wheels(run),
+        *folded("Environment", json.dumps(run.environment, indent=1) if run.environment else ""),
+    ]
+    return page(run.path.resolve().name, parts)
 
 
-def _evaluation(result: dict[str, Any]) -> list[str]:
-    if not result:
+def _status(run: PastRun) -> list[str]:
+    summary = run.summary
+    if not summary:
+        last = max((points[-1][0] for points in run.series.values()), default=0)
+        return [paragraph(f"running after {last} steps, or killed: there is no summary.json")]
+    wall_s = summary.get("wall_s")
+    time = f" in {wall_s:.0f} s" if isinstance(wall_s, int | float) else ""
+    words = f"{summary.get('status', 'ended')} after {summary.get('step', 0)} steps{time}"
+    if summary.get("stop_reason"):
+        words += f": {summary['stop_reason']}"
+    error = [paragraph(str(summary["error"]), "bad")] if summary.get("error") else []
+    return [paragraph(words), *error]
+
+
+def _evaluation(run: PastRun) -> list[str]:
+    final = run.summary.get("evaluation")
+    if not isinstance(final, dict) or not final:
+        final = run.evaluations[-1][1] if run.evaluations else {}
+    if not final:
         return []
-    parts = ["<h2>Evaluation</h2>"]
+    parts = [heading("Evaluation")]
+    sentence = _success(final)
+    if sentence:
+        parts.append(paragraph(sentence, "big"))
+    numbers = [(name, value) for name, value in final.items() if isinstance(value, int | float)]
+    parts.append(table(numbers))
+    if len(run.evaluations) > 1:
+        rows = [(step, _success(result) or _numbers(result)) for step, result in run.evaluations]
+        parts.append(table(rows, ("step", "result")))
+    return parts
+
+
+def _success(result: dict[str, Any]) -> str:
+    """Return the success rate with its interval as a sentence; empty if there is none."""
     rate, interval = result.get("success_rate"), result.get("ci95")
-    if isinstance(rate, int | float):
-        text = f"success rate {100 * rate:.1f} %"
-        if isinstance(interval, list) and len(interval) == 2:
-            text += f", 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
-        if result.get("n") is not None:
-            text += f", {result['n']} episodes"
-        parts.append(f"<p class='big'>{escape(text)}</p>")
-    numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
-    return [*parts, *_rows(numbers)]
+    if not isinstance(rate, int | float):
+        return ""
+    text = f"success rate {100 * rate:.1f} %"
+    ends = interval if isinstance(interval, list) else []
+    if len(ends) == 2 and all(isinstance(end, int | float) for end in ends):
+        text += f", 95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"
+    if result.get("n") is not None:
+        text += f", {result['n']} episodes"
+    return text
 
 
-def _curves(series: dict[str, Series]) -> list[str]:
-    figures = [
-        f"<figure>{draw_svg(points)}<figcaption>{escape(name)}</figcaption></figure>"
-        for name, points in series.items()
-        if len(points) > 1
-    ]
-    return ["<h2>Curves</h2><div class='curves'>", *figures, "</div>"] if figures else []
+def _numbers(result: dict[str, Any]) -> str:
+    numbers = {name: v for name, v in result.items() if isinstance(v, int | float)}
+    return ", ".join(f"{name} {show(value)}" for name, value in numbers.items())
 
 
-def _training_metrics(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the metrics but the evaluation's, which stand above."""
-    metrics = summary.get("metrics") or {}
-    return {name: value for name, value in metrics.items() if not name.startswith("eval/")}
+def _charts(series: dict[str, Series]) -> dict[str, dict[str, Series]]:
+    """Return the curves of each chart: some belong together, the rest have one each."""
+    left = dict(series)
+    charts = {}
+    for title, names in _TOGETHER.items():
+        found = {name: left.pop(name) for name in names if name in left}
+        if found:
+            charts[title if len(found) > 1 else next(iter(found))] = found
+    return charts | {_WORDS.get(name, name): {name: points} for name, points in left.items()}
 
 
-def _table(title: str, values: dict[str, Any]) -> list[str]:
-    return [f"<h2>{escape(title)}</h2>", *_rows(values)] if values else []
-
-
-def _rows(values: dict[str, Any]) -> list[str]:
-    lines = [
-        f"<tr><td>{escape(str(name))}</td><td class='n'>{escape(_show(value))}</td></tr>"
-        for name, value in values.items()
-    ]
-    return ["<table>", *lines, "</table>"]
-
-
-def _videos(out_dir: Path) -> list[str]:
-    videos = sorted((out_dir / "evaluation").rglob("*.mp4"))
-    if not videos:
+def _metrics(run: PastRun) -> list[str]:
+    """Return the newest metrics but the evaluation's, which stand above."""
+    metrics = run.summary.get("metrics")
+    if not isinstance(metrics, dict):
         return []
-    names = [video.relative_to(out_dir).as_posix() for video in videos]
+    rows = [(name, value) for name, value in metrics.items() if not name.startswith("eval/")]
+    return [heading("Metrics"), table(rows)] if rows else []
+
+
+def _checkpoints(run: PastRun) -> list[str]:
+    if not run.checkpoints:
+        return []
+    rows = [
+        (step, "" if size is None else f"{size / 1e6:.1f} MB", remark)
+        for step, size, remark in run.checkpoints
+    ]
+    return [heading("Checkpoints"), table(rows, ("step", "size", "")), _how_to_go_on(run)]
+
+
+def _how_to_go_on(run: PastRun) -> str:
+    if run.summary.get("status") == "completed":
+        return ""
+    return paragraph(
+        f"The run goes on with: trainer run {run.path / 'config.resolved.yaml'} --resume auto"
+    )
+
+
+def _videos(run: PastRun, folder: Path) -> list[str]:
+    """Return links to the videos, relative to the folder of the page."""
+    if not run.videos:
+        return []
+    found = run.videos[:_MOST_VIDEOS]
+    names = [Path(os.path.relpath(video, folder)).as_posix() for video in found]
     links = [f"<li><a href='{escape(name, quote=True)}'>{escape(name)}</a></li>" for name in names]
-    return ["<h2>Videos</h2><ul>", *links, "</ul>"]
+    return [heading("Videos"), "<ul>", *links, "</ul>"]
 
 
-def _show(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _wheels(run: PastRun) -> list[str]:
+    packages = run.environment.get("packages")
+    used = run.plugins.get("distributions")
+    versions = {**(packages if isinstance(packages, dict) else {})}
+    versions |= used if isinstance(used, dict) else {}
+    return [heading("Wheels"), table(sorted(versions.items()))] if versions else []
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _distinct(runs: Sequence[PastRun]) -> dict[str, PastRun]:
+    """Return runs by a name of their own: the folder's, with its parents' where needed."""
+    parts = [run.path.resolve().parts for run in runs]
+    depth = 1
+    longest = max(map(len, parts), default=1)
+    while depth < longest and len({part[-depth:] for part in parts}) < len(parts):
+        depth += 1
+    return {"/".join(part[-depth:]): run for part, run in zip(parts, runs, strict=True)}
+
+
+def _row(label: str, run: PastRun) -> tuple[Any, ...]:
+    summary = run.summary
+    metrics = summary.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
+    evaluation = summary.get("evaluation")
+    success = _success(evaluation) if isinstance(evaluation, dict) else ""
+    newest = {name: points[-1][1] for name, points in run.series.items()} | metrics
+    return (
+        label,
+        summary.get("status", "running or killed"),
+        summary.get("step", ""),
+        summary.get("wall_s", ""),
+        newest.get("loss", ""),
+        newest.get("val/loss", ""),
+        success.removeprefix("success rate "),
+    )
+
+
+def _common_charts(runs: dict[str, PastRun]) -> dict[str, dict[str, Series]]:
+    names = dict.fromkeys(name for run in runs.values() for name in run.series)
+    first = [name for name in ("loss", "val/loss", "eval/success_rate", "lr") if name in names]
+    return {
+        _WORDS.get(name, name): {
+            label: run.series[name] for label, run in runs.items() if name in run.series
+        }
+        for name in dict.fromkeys([*first, *names])
+    }
+
+
+def _differences(runs: dict[str, PastRun]) -> list[str]:
+    """Return a table of the settings that are not the same in all runs."""
+    settings = {label: run.settings() for label, run in runs.items()}
+    keys = sorted({key for values in settings.values() for key in values})
+    rows = []
+    for key in keys:
+        values = [str(each.get(key, "")) for each in settings.values()]
+        if len(set(values)) > 1 and key != "run.out_dir":
+            rows.append((key, *values))
+    return [heading("What differs"), table(rows, ("key", *settings))] if rows else []

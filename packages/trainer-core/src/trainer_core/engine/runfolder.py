@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from policy_constructor.config import Node, to_yaml
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.graph.ir import SpecIR
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.discovery.fingerprint import record_wheels
+from trainer_core.engine.environment import describe_environment
 from trainer_core.storage import make_folder, storage_errors, to_json_text, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from policy_constructor.graph.ir import GraphIR
     from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["RunFolder", "describe_environment", "describe_plugins", "resolved_yaml"]
+__all__ = ["RunFolder", "describe_plugins", "resolved_yaml"]
 
 _OWN = (
     "checkpoints",
@@ -35,8 +31,9 @@ _OWN = (
     "summary.json",
     "report.html",
     "loss_curve.png",
+    "profile",
+    "tensorboard",
 )
-_PACKAGES = ("torch", "numpy", "safetensors", "trainer-core", "policy-constructor")
 
 
 class RunFolder:
@@ -70,10 +67,12 @@ class RunFolder:
         else:
             later = [*list_steps(self.checkpoints), *list_steps(self.path / "evaluation")]
             self._set_aside([entry for step, entry in later if step > kept_step])
-        self.texts = {"environment.json": to_json_text(describe_environment())}
+        plugins = describe_plugins(loaded) if loaded is not None else {}
+        environment = describe_environment(plugins.get("wheels", {}))
+        self.texts = {"environment.json": to_json_text(environment)}
         if loaded is not None:
             self.texts["config.resolved.yaml"] = resolved_yaml(loaded)
-            self.texts["plugins.json"] = to_json_text(describe_plugins(loaded))
+            self.texts["plugins.json"] = to_json_text(plugins)
         for name, text in self.texts.items():
             write_atomically(self.path / name, text)
 
@@ -188,49 +187,6 @@ def describe_plugins(loaded: LoadedExperiment) -> dict[str, Any]:
         "hooks": sorted(f"{ref.dist}::{ref.key}" for ref in hooks),
         **record_wheels(loaded.plugins, [*dists, *(ref.dist for ref in hooks)]),
     }
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return versions, machine and the commit of the working folder."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-        "cuda": torch.version.cuda,
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        if torch.cuda.is_available()
-        else [],
-        "processors": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "git_commit": _git_commit(Path.cwd()),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit(folder: Path) -> str | None:
-    """Return the commit that the working folder is at, read from git's own files."""
-    for parent in (folder, *folder.parents):
-        git = parent / ".git"
-        if not git.is_dir():
-            continue
-        try:
-            head = (git / "HEAD").read_text().strip()
-            if not head.startswith("ref: "):
-                return head
-            name = head.removeprefix("ref: ")
-            if (git / name).is_file():
-                return (git / name).read_text().strip()
-            packed = (git / "packed-refs").read_text().splitlines()
-        except OSError:
-            return None
-        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
-    return None
 
 
 def _type_names(value: Any) -> Iterator[str]:
