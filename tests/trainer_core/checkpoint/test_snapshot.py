@@ -89,12 +89,13 @@ def test_checkpoint_of_another_optimizer_is_refused(
     with pytest.raises(CheckpointError) as caught:
         train("optimizer.type=SGD", "optimizer.kwargs.lr=0.1", "scheduler.kwargs.eta_min=0.1")
     assert str(caught.value) == (
-        f"the checkpoint {tmp_path}/run/checkpoints/step-000000002 was trained with another "
-        "optimizer or schedule, whose state cannot go on with this one:\n"
-        "  optimizer.kwargs.lr was 0.01 and is 0.1\n"
-        "  optimizer.type was AdamW and is SGD\n"
-        "  scheduler.kwargs.eta_min was not given and is 0.1\n"
-        "  give the new experiment its own run.out_dir, or start over with --resume none"
+        f"the checkpoint {tmp_path}/run/checkpoints/step-000000002 was trained with other "
+        "settings:\n"
+        "  optimizer.kwargs.lr was 0.01 and is 0.1 (<cli>:2:21)\n"
+        "  optimizer.type was AdamW and is SGD (<cli>:1:16)\n"
+        "  scheduler.kwargs.eta_min was not given and is 0.1 (<cli>:3:26)\n"
+        "  give the new experiment its own run.out_dir, or start over with --resume none, "
+        "or go on all the same with --allow optimizer,schedule"
     )
 
 

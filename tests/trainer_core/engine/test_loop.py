@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Train = Callable[..., RunResult]
 
-TIMES = {"data_s", "step_s", "samples_per_s"}
+TIMES = {"data_s", "step_s", "data_share", "samples_per_s"}
 
 
 class StopAt:
@@ -225,11 +225,14 @@ def test_longer_run_goes_on_from_the_end(train: Train, tmp_path: Path) -> None:
     assert steps == [3, 6, 9, 12, 13, 15, 16]
 
 
-def test_changed_batch_size_is_reported(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_batch_size_is_allowed_and_said(
+    train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
     train("trainer.max_steps=3")
     with caplog.at_level(logging.WARNING):
-        train("data.batch_size=2", "trainer.max_steps=5")
-    assert caplog.messages == ["global_batch was 4 and is 2: the order of samples changes here"]
+        train("data.batch_size=2", "trainer.max_steps=5", "run.allow=[batch_size]")
+    said = "\n  data.batch_size was 4 and is 2 (<cli>:1:17)"
+    assert caplog.messages == [f"step-000000003 goes on with other settings:{said}"]
 
 
 def test_starting_over_keeps_the_former_run_aside(train: Train, tmp_path: Path) -> None:
@@ -315,7 +318,7 @@ def test_diverged_run_fails_and_keeps_its_good_checkpoint(train: Train, tmp_path
         experiment.hooks._manager.register(Diverge())
 
     save_often = [{"_type_": "model_checkpoint", "every_n_steps": 5}]
-    with pytest.raises(TrainerError, match="the loss is nan at step 9: the training has diverged"):
+    with pytest.raises(TrainerError, match="the loss is nan at step 8: the training has diverged"):
         train(spy=spy, callbacks=save_often)
     kept = [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")]
     assert kept == [step_name(5)]
@@ -358,9 +361,15 @@ def test_report_that_cannot_be_written_fails_nothing(
 
 
 def test_weights_that_are_not_finite_are_not_saved(train: Train) -> None:
+    class Spoil:
+        @hookimpl
+        def trainer_step_end(self, state: Any) -> None:
+            if state.step == 4:
+                next(state.models.parameters()).data.fill_(float("inf"))
+
     def spy(experiment: Any) -> None:
+        experiment.hooks._manager.register(Spoil())
         interrupt(4)(experiment)
-        next(experiment.models.parameters()).data.fill_(float("inf"))
 
     with pytest.raises(TrainerError, match="weights are not finite after step"):
         train("trainer.log_every_n_steps=50", spy=spy)

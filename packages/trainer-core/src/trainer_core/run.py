@@ -31,6 +31,7 @@ def run(
     *,
     runner: str | None = None,
     resume: str | int | None = None,
+    allow: Sequence[str] | None = None,
     dry_run: bool = False,
 ) -> RunResult:
     """Train as an experiment file says, or go on where its last run stopped.
@@ -39,7 +40,8 @@ def run(
         config: A file, a recipe (`il/pick_place`), or the data itself.
         overrides: Changes as on the command line: `a.b=c`, `~a.b`, `+a.list=[x]`.
         runner: A runner to use in place of the file's.
-        resume: `auto`, `none`, a step or a checkpoint's path, in place of the file's.
+        resume: `auto`, `none`, `best`, a step or a checkpoint's path, in place of the file's.
+        allow: What may differ from the checkpoint, in place of the file's: `data`, `schedule`, ...
         dry_run: Stop before the first step, with everything checked and built.
 
     Raises:
@@ -47,6 +49,8 @@ def run(
         TrainerError: The run failed.
     """
     changes = [*overrides, *_resume_override(resume)]
+    if allow is not None:
+        changes.append(f"run.allow={json.dumps(list(allow))}")
     experiment = load_experiment(config, changes, runner=runner, hooks=True)
     experiment.dry_run = dry_run
     try:

@@ -6,16 +6,11 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.checkpoint.continuation import (
-    CURE,
-    describe_data,
-    describe_optimization,
-    require_same_data,
-    require_same_optimization,
-)
+from trainer_core.checkpoint.continuation import CURE, STATE_TOPICS, describe, require_same
 from trainer_core.checkpoint.layout import STATE
 from trainer_core.checkpoint.packing import pack, unpack
 from trainer_core.checkpoint.shadow import borrow
+from trainer_core.checkpoint.transfer import advance_schedule, keep_settings, settings_of
 from trainer_core.checkpoint.writer import Snapshot
 from trainer_core.errors import CheckpointError
 from trainer_core.seeding import get_host_rng_state, set_host_rng_state
@@ -76,8 +71,7 @@ def take_snapshot(
         "evaluation": state.evaluation,
         "loop": dict(loop),
         "host_rng": get_host_rng_state(),
-        "data": describe_data(experiment),
-        "optimization": describe_optimization(experiment),
+        "settings": describe(state),
         "aliases": {},
     }
 
@@ -89,6 +83,7 @@ def take_snapshot(
         put(f"model.{name}.safetensors", tensors)
     names = _parameter_names(experiment.models)
     document["optimizers"] = {}
+    document["optimizer_classes"] = {n: type(o).__name__ for n, o in experiment.optimizers.items()}
     for name, optimizer in experiment.optimizers.items():
         data, tensors = pack(_name_parameters(optimizer, names), f"optimizer {name}")
         document["optimizers"][name] = data
@@ -117,7 +112,7 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
     Args:
         state: The run, newly built.
         checkpoint: Where it goes on.
-        is_chosen: The user named the checkpoint, and may go on with other data.
+        is_chosen: The user named the checkpoint, and may go on with other data and settings.
 
     Raises:
         CheckpointError: The checkpoint is of another model, optimizer, schedule or data set; the
@@ -126,15 +121,18 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
     experiment = state.experiment
     document = checkpoint.read_json(STATE)
     _check_components(experiment.models, checkpoint)
-    require_same_optimization(
-        describe_optimization(experiment), document.get("optimization", {}), checkpoint.path
-    )
-    require_same_data(
-        describe_data(experiment), document.get("data", {}), checkpoint.path, is_chosen=is_chosen
-    )
     restored = {name: _stored_state(checkpoint, document, name) for name in experiment.models}
     for name, module in experiment.models.items():  # all are compared before any is changed
         _require_fit(name, module, restored[name], checkpoint)
+    run = None if experiment.loaded is None else experiment.loaded.config.run
+    changed = require_same(
+        describe(state),
+        document.get("settings", {}),
+        checkpoint.path,
+        allow=frozenset(() if run is None else run.allow),
+        is_chosen=is_chosen,
+        loaded=experiment.loaded,
+    )
     for name, module in experiment.models.items():
         load_state_strictly(module, restored[name], component=name, origin=str(checkpoint.path))
     names = _parameter_names(experiment.models)
@@ -144,26 +142,20 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
             have = ", ".join(document["optimizers"]) or "none"
             msg = f"the checkpoint {checkpoint.path} has no optimizer {name!r}; it has {have}"
             raise CheckpointError(msg)
+        if _is_other_class(name, optimizer, document) and "optimizer" in changed:
+            _log.warning("the optimizer %r is another one: its state begins anew", name)
+            continue
         tensors = checkpoint.read_tensors(f"optim.{name}.safetensors")
+        settings = settings_of(optimizer)
         _load_optimizer(name, optimizer, unpack(data, tensors), names, checkpoint)
-    has_tensors = checkpoint.has("schedules.safetensors")
-    tensors = checkpoint.read_tensors("schedules.safetensors") if has_tensors else {}
-    schedules = unpack(document["schedules"], tensors)
-    for name, handle in state.schedules.items():
-        if name not in schedules:
-            msg = f"the checkpoint {checkpoint.path} has no schedule for the optimizer {name!r}"
-            raise CheckpointError(msg)
-        handle.scheduler.load_state_dict(schedules[name])
+        if changed & STATE_TOPICS:
+            keep_settings(optimizer, settings)
+    _restore_schedules(state, checkpoint, document, changed)
 
 
 def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put the counters and the generators where they were; return the loop's own counters."""
     document = checkpoint.read_json(STATE)
-    for name in ("seed", "global_batch"):
-        now = getattr(state.experiment, name)
-        if document[name] != now:
-            was = document[name]
-            _log.warning("%s was %s and is %s: the order of samples changes here", name, was, now)
     state.step = int(document["step"])
     state.samples = int(document["samples"])
     state.metrics = dict(document["metrics"])
@@ -205,6 +197,24 @@ def unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]
     return kept, aliases
 
 
+def _restore_schedules(
+    state: RunState, checkpoint: Checkpoint, document: Mapping[str, Any], changed: frozenset[str]
+) -> None:
+    has_tensors = checkpoint.has("schedules.safetensors")
+    tensors = checkpoint.read_tensors("schedules.safetensors") if has_tensors else {}
+    schedules = unpack(document["schedules"], tensors)
+    for name, handle in state.schedules.items():
+        if name not in schedules:
+            if "schedule" in changed:
+                continue
+            msg = f"the checkpoint {checkpoint.path} has no schedule for the optimizer {name!r}"
+            raise CheckpointError(msg)
+        if changed & STATE_TOPICS:
+            advance_schedule(name, handle, schedules[name])
+        else:
+            handle.scheduler.load_state_dict(schedules[name])
+
+
 def _check_components(models: nn.ModuleDict, checkpoint: Checkpoint) -> None:
     stored = {
         name.removeprefix("model.").removesuffix(".safetensors")
@@ -239,6 +249,12 @@ def _require_fit(
             f"component {name!r} differs:{lines}{CURE}"
         )
         raise CheckpointError(msg)
+
+
+def _is_other_class(
+    name: str, optimizer: torch.optim.Optimizer, document: Mapping[str, Any]
+) -> bool:
+    return bool(document.get("optimizer_classes", {}).get(name) != type(optimizer).__name__)
 
 
 def _parameter_names(models: nn.ModuleDict) -> dict[int, str]:

@@ -19,7 +19,13 @@ def main(argv: list[str]) -> int:
     parser = config_parser("run", "Train as the file says, or go on where the last run stopped.")
     parser.add_argument("--runner", help="use this runner in place of the file's, such as ddp")
     parser.add_argument(
-        "--resume", metavar="auto|none|STEP|PATH", help="which checkpoint to start from"
+        "--resume", metavar="auto|none|best|STEP|PATH", help="which checkpoint to start from"
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="NAME[,NAME]",
+        type=lambda text: text.split(","),
+        help="go on although this differs from the checkpoint: data, schedule, ...",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and stop before the first step"

@@ -46,6 +46,18 @@ Positive = Annotated[int, Field(ge=1)]
 Threads = Annotated[int, Field(ge=1, le=1024)]  # far more of them crash OpenMP
 Count = Annotated[int, Field(ge=0)]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+Topic = Literal[
+    "batch_size",
+    "data",
+    "loss",
+    "model",
+    "optimizer",
+    "precision",
+    "schedule",
+    "seed",
+    "trainer",
+]
+"""What a run must have in common with the checkpoint that it goes on from."""
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -88,7 +100,12 @@ class RunSection(_Section):
         "auto", description="Number format of the forward pass; auto: bf16 where it is fast."
     )
     deterministic: bool = Field(False, description="Use only deterministic kernels; slower.")
-    resume: str | Count = Field("auto", description="auto, none, a step, or a checkpoint's path.")
+    resume: str | Count = Field(
+        "auto", description="auto, none, best, a step, or a checkpoint's path."
+    )
+    allow: tuple[Topic, ...] = Field(
+        (), description="What may differ from the checkpoint that the run goes on from."
+    )
     threads: Threads | None = Field(None, description="CPU threads of torch; null: its default.")
     watchdog_s: PositiveFloat | None = Field(
         600.0,
