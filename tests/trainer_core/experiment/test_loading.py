@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -239,3 +242,23 @@ def test_disabled_hook_plugin_is_not_started(
     )
 
     assert experiment.plugins.hook_problems == []
+
+
+def test_check_starts_no_plugin_of_pydantic(
+    experiment_file: Path, fake_wheel: Callable[..., Path], tmp_path: Path
+) -> None:
+    site = fake_wheel("intruder", {"pydantic": {"intruder": "intruder_plugin:plugin"}})
+    (site / "intruder_plugin.py").write_text("raise SystemExit('imported')\n")
+    code = "import sys; from trainer_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "check", str(experiment_file)]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        command,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

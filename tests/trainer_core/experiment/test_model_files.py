@@ -12,7 +12,7 @@ model: {_type_: nn.Linear, in_features: "${params.inputs}", out_features: "${par
 """
 MODELS = """\
 models:
-  net: {config: model.yaml, params: {width: "${params.width}", inputs: 3}}
+  net: {config: model.yaml, params: {width: "${params.width}", inputs: 8}}
 """
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "BatchReport",
+    "BatchShapes",
     "DatasetFactory",
     "EvaluationContext",
     "Evaluator",
@@ -33,6 +35,10 @@ __all__ = [
 ]
 
 Batch: TypeAlias = "dict[str, Any]"
+BatchShapes: TypeAlias = "Mapping[str, tuple[int, ...] | None]"
+"""Shape of each key of a batch without the batch dimension; None where it is not known."""
+BatchReport: TypeAlias = "Callable[..., None]"
+"""Called as `report(place, message, suggestions=())` for a wrong parameter, by its keys."""
 ParameterGroups: TypeAlias = "list[dict[str, Any]]"
 
 
@@ -63,6 +69,10 @@ class Trainer(Protocol):
     Constructed as `Trainer(models=ModuleDict, optimizers=dict, loss=..., device=..., **params)`
     where params are the remaining keys of the `trainer:` section. Most authors extend
     `trainer_core.LossTrainer` and write only `compute_losses`.
+
+    A class whose parameters name keys of the batch says which in a literal `batch_key_parameters`:
+    the parameter's name, and the component of `models:` without which it is not read, or None.
+    `trainer check` looks these keys up in the batches of the data set.
     """
 
     def train_step(
@@ -86,9 +96,12 @@ class DatasetFactory(Protocol):
 
     A factory that can say what its batches look like without reading data has another method,
     `describe_batch(size: int) -> Batch | None`: a batch of `size` samples on torch's meta device,
-    None where that is not known yet. `trainer check --deep` sends it through the model. A class
-    whose batches always have the same keys names them in a literal `batch_keys = ("x", "y")`;
-    `trainer check` holds `io` against them.
+    None where that is not known yet. `trainer check --deep` sends it through the model.
+
+    A class whose batches always have the same keys names them in a literal `batch_keys = ("x",
+    "y")`. Where they depend on parameters or files, `batch_keys = "module:function"` names a
+    function `(parameters, report) -> BatchShapes | None` in a module that imports nothing heavy.
+    `trainer check` holds `io`, the model's first layers and the trainer against them.
     """
 
     def build(self, opt_params: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

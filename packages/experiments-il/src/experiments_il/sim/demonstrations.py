@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments_il.data.durable import is_unused
 from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.lerobot_format import read_info, read_json
 from experiments_il.sim.metaworld_env import FPS
-from experiments_il.sim.record import RECORDED_FEATURES, RECORDING_PATH, record_demonstrations
+from experiments_il.sim.record import RECORDING_PATH, record_demonstrations
+from experiments_il.sim.recorded import RECORDED_FEATURES
 from experiments_il.sim.recording_display import recording_display
 from trainer_core.errors import DatasetError
 
@@ -43,6 +44,8 @@ class MetaWorldDemonstrations:
         split_seed: Which episodes those are.
         cache_dir: Where to keep the memory-mapped columns.
     """
+
+    batch_keys: ClassVar = "experiments_il.sim.recorded:describe"
 
     def __init__(
         self,

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.durable import claim_staging, is_unused
-from experiments_il.data.lerobot_format import DEFAULT_FEATURES, parse_feature
 from experiments_il.sim.metaworld_env import (
     ACTION_DIM,
     FPS,
     GOALS_PER_SEED,
-    OBSERVATION_DIM,
     make_env,
     require_metaworld,
 )
+from experiments_il.sim.recorded import RECORDED_COLUMNS
 from trainer_core.errors import DatasetError, StorageError, UserError
 from trainer_core.storage import flush_to_disk
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "RECORDED_FEATURES",
     "RECORDING_PATH",
     "Recording",
     "RecordingProgress",
@@ -42,21 +40,6 @@ RECORDING_PATH = "meta/recording.json"
 MAX_STEPS = 300
 STEPS_AFTER_SUCCESS = 5
 _MAX_FAILED = 20  # and as many again as episodes were asked for: then the task is beyond its script
-_FEATURES: dict[str, dict[str, Any]] = {
-    "observation.state": {"dtype": "float32", "shape": [OBSERVATION_DIM]},
-    "action": {
-        "dtype": "float32",
-        "shape": [ACTION_DIM],
-        "names": ["delta_x", "delta_y", "delta_z", "gripper"],
-    },
-    "next.reward": {"dtype": "float32", "shape": [1]},
-    "next.done": {"dtype": "bool", "shape": [1]},
-    "next.success": {"dtype": "bool", "shape": [1]},
-}
-RECORDED_FEATURES = {name: parse_feature(name, spec) for name, spec in _FEATURES.items()} | {
-    feature.name: feature for feature in DEFAULT_FEATURES
-}
-"""The columns of every recording by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +124,7 @@ def record_demonstrations(
     demonstrations = _Demonstrations(task, seed, noise)
     staging = _claim(out)
     try:
-        features = _FEATURES
+        features = RECORDED_COLUMNS
         with LeRobotWriter.create(
             staging, fps=FPS, features=features, robot_type="sawyer"
         ) as writer:
@@ -185,7 +168,7 @@ class _Demonstrations:
             self._open(block)
         random = np.random.default_rng((self._seed, attempt))
         policy = self._policy_class()
-        rows: dict[str, list[Any]] = {name: [] for name in _FEATURES}
+        rows: dict[str, list[Any]] = {name: [] for name in RECORDED_COLUMNS}
         last = MAX_STEPS - 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scripts exceed the action range; it is clipped here
@@ -205,7 +188,7 @@ class _Demonstrations:
                     break
         if not any(rows["next.success"]):
             return None
-        return {name: np.array(rows[name], _FEATURES[name]["dtype"]) for name in rows}
+        return {name: np.array(rows[name], RECORDED_COLUMNS[name]["dtype"]) for name in rows}
 
     def close(self) -> None:
         """Close the simulator."""

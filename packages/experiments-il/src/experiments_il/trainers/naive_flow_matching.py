@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from experiments_il.flow import Solver, TimeLaw, interpolate, sample_time, velocity_target
 from experiments_il.policy import ActionDecoder, ChunkSettings, FlowMatchingPolicy
@@ -60,6 +60,12 @@ class NaiveFlowMatchingPolicyTrainer(LossTrainer):
     Raises:
         UserError: A component is missing or does not fit, or a value is out of its range.
     """
+
+    batch_key_parameters: ClassVar = {
+        "state_key": "state_encoder",
+        "cameras": None,
+        "action_key": None,
+    }
 
     def __init__(
         self,

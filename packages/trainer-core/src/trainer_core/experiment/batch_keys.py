@@ -1,66 +1,210 @@
-"""`io` against the keys that the data set's class declares for its batches, read from source."""
+"""What a model and a trainer take from a batch, held against what the data set says it gives."""
 
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from policy_constructor.config.node import to_plain
 from policy_constructor.discovery.errors import RegistryError
+from policy_constructor.signatures.signature import read_signature
 from policy_constructor.source.static import class_attribute, find_attribute
 from policy_constructor.spelling import nearest
+from trainer_core.experiment.first_layers import feature_needs
+from trainer_core.experiment.schema import DataSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from policy_constructor.config import ResolvedConfig
     from policy_constructor.config.node import Path
+    from policy_constructor.discovery.component import ComponentRef
     from policy_constructor.errors import Problem
     from trainer_core.discovery.plugins import Plugins
+    from trainer_core.experiment.model_plans import ModelPlan
+    from trainer_core.protocols import BatchShapes
 
-__all__ = ["check_batch_keys"]
+__all__ = ["BatchCheck"]
 
 _WITHOUT_KEYS = frozenset({"torch"})
 
 
-def check_batch_keys(
-    resolved: ResolvedConfig, full_ids: Mapping[Path, str], plugins: Plugins
-) -> list[Problem]:
-    """Return a problem for each path of `io.mapping` that begins with no key of the batch.
+class BatchCheck:
+    """Holds `io`, the model's first layers and the trainer against the batches of the data set.
 
-    Only a data set whose class has the attribute `batch_keys`, a literal, is known that well.
+    A data set is known that well if its class has `batch_keys`: a literal tuple, or the name of a
+    function `"module:function"` that returns a shape for each key; a trainer, if its class names
+    the parameters that are batch keys in a literal `batch_key_parameters`.
+
+    Args:
+        resolved: A file whose data section has no other mistakes.
+        full_ids: Full id of each component by its path.
+        plugins: Where components are found.
+
+    Attributes:
+        problems: What was found.
+        unchecked: Warnings: a data set whose description failed.
     """
-    name = full_ids.get(("data",))
-    if name is None or not full_ids.get(("io",), "").endswith("io.mapping"):
-        return []
-    keys = _declared(name, plugins)
-    return list(_unknown(resolved, name, keys)) if keys else []
 
+    def __init__(
+        self, resolved: ResolvedConfig, full_ids: Mapping[Path, str], plugins: Plugins
+    ) -> None:
+        self.resolved = resolved
+        self.plugins = plugins
+        self.full_ids = full_ids
+        self.problems: list[Problem] = []
+        self.unchecked: list[Problem] = []
 
-def _unknown(resolved: ResolvedConfig, dataset: str, keys: tuple[str, ...]) -> Iterator[Problem]:
-    for section in ("model_kwargs", "targets"):
-        mapping = resolved.node("io", section)
-        for name, path in mapping.items() if mapping is not None else ():
-            first = path.child(0)
-            if first is None or not isinstance(first.value, str) or first.value in keys:
+    def check(self, models: Mapping[str, ModelPlan]) -> None:
+        """Fill `problems` and `unchecked`.
+
+        Args:
+            models: The compiled models.
+        """
+        data = self._ref("data")
+        shapes = self._shapes(data) if data is not None else None
+        if data is None or shapes is None:
+            return
+        if self.full_ids.get(("io",), "").endswith("io.mapping"):
+            self.problems += self._missing_in_io(data.full_id, shapes)
+            plan = next(iter(models.values())) if len(models) == 1 else None
+            is_default = self.full_ids.get(("trainer",), "").endswith("trainer.default")
+            if plan is not None and is_default:
+                self.problems += self._misfits(data.full_id, shapes, plan)
+        self.problems += self._missing_in_trainer(data.full_id, shapes, models)
+
+    def _shapes(self, data: ComponentRef) -> BatchShapes | None:
+        """Return the shape of each key, None where it is not known; None if no key is known."""
+        stated = _class_value(data, "batch_keys")
+        if isinstance(stated, ast.Tuple | ast.List):
+            values = [item.value for item in stated.elts if isinstance(item, ast.Constant)]
+            return {value: None for value in values if isinstance(value, str)} or None
+        if isinstance(stated, ast.Constant) and isinstance(stated.value, str):
+            return self._described(data, stated.value)
+        return None
+
+    def _described(self, data: ComponentRef, target: str) -> BatchShapes | None:
+        """Ask the function that a data set names; its module is imported, and is light."""
+        engine, section = DataSection.engine_keys(), self.resolved.node("data")
+        parameters = {
+            str(key): to_plain(node)
+            for key, node in (section.items() if section is not None else ())
+            if key not in engine and key != "_type_"
+        }
+        signature = read_signature(data.target)
+        for name, parameter in signature.parameters.items() if signature is not None else ():
+            if not parameter.required:
+                parameters.setdefault(name, parameter.default)
+        module, _, attr = target.partition(":")
+        before = len(self.problems)
+        try:
+            shapes: BatchShapes | None = getattr(import_module(module), attr)(
+                parameters, self._report
+            )
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an author's function may do anything
+            del self.problems[before:]
+            reason = f"{target!r} failed: {type(error).__name__}: {error}"
+            message = f"the batches of {data.full_id} are not known: {reason}"
+            self.unchecked.append(self.resolved.problem(("data",), message, code="not-checked"))
+            return None
+        return shapes
+
+    def _report(self, place: Path, message: str, suggestions: tuple[str, ...] = ()) -> None:
+        """Record what a data set finds wrong with its parameters, at a value or a key."""
+        path = ("data", *place)
+        parent = self.resolved.node(*path[:-1])
+        on = "key" if suggestions and parent is not None and parent.is_mapping else "value"
+        details: Any = {"on": on, "code": "wrong-value", "suggestions": suggestions}
+        self.problems.append(self.resolved.problem(path, message, **details))
+
+    def _missing_in_io(self, dataset: str, shapes: BatchShapes) -> Iterator[Problem]:
+        for section in ("model_kwargs", "targets"):
+            mapping = self.resolved.node("io", section)
+            for name, path in mapping.items() if mapping is not None else ():
+                first = path.child(0)
+                if first is None or not isinstance(first.value, str) or first.value in shapes:
+                    continue
+                yield self.resolved.problem(
+                    ("io", section, name, 0),
+                    f"the batches of {dataset} have no {first.value!r}",
+                    code="unknown-batch-key",
+                    expected=f"one of {', '.join(shapes)}",
+                    suggestions=nearest(first.value, shapes),
+                )
+
+    def _missing_in_trainer(
+        self, dataset: str, shapes: BatchShapes, models: Mapping[str, ModelPlan]
+    ) -> Iterator[Problem]:
+        if self.full_ids.get(("trainer",), "").endswith("trainer.default"):
+            return  # its inputs and targets are those of `io`
+        trainer = self._ref("trainer")
+        stated = _class_value(trainer, "batch_key_parameters") if trainer is not None else None
+        signature = read_signature(trainer.target) if trainer is not None else None
+        if trainer is None or signature is None or not isinstance(stated, ast.Dict):
+            return
+        for name, component in ast.literal_eval(stated).items():
+            if component is not None and component not in models:
+                continue  # the trainer does not read it without that component
+            node = self.resolved.node("trainer", name)
+            parameter = signature.parameters.get(name)
+            default = parameter.default if parameter is not None else None
+            given = to_plain(node) if node is not None else default
+            for place, key in _keys_in(given):
+                if not isinstance(key, str) or key in shapes:
+                    continue
+                of_file = node is not None
+                yield self.resolved.problem(
+                    ("trainer", name, *place) if of_file else ("trainer",),
+                    f"the batches of {dataset} have no {key!r}"
+                    + ("" if of_file else f", the {name!r} of {trainer.full_id}"),
+                    on="key" if place and isinstance(given, dict) else "value",
+                    code="unknown-batch-key",
+                    expected=f"one of {', '.join(shapes)}",
+                    suggestions=nearest(key, shapes),
+                )
+
+    def _misfits(self, dataset: str, shapes: BatchShapes, plan: ModelPlan) -> Iterator[Problem]:
+        """Yield the inputs whose size is not what the layer takes that gets them first."""
+        for need in feature_needs(plan.ir) if plan.ir is not None else ():
+            path = self.resolved.node("io", "model_kwargs", need.input)
+            keys = to_plain(path) if path is not None else None
+            key = keys[0] if isinstance(keys, list) and len(keys) == 1 else None
+            shape = shapes.get(key) if isinstance(key, str) else None
+            found = need.size_in(shape) if shape is not None else None
+            if found is None or found == need.size:
                 continue
-            yield resolved.problem(
-                ("io", section, name, 0),
-                f"the batches of {dataset} have no {first.value!r}",
-                code="unknown-batch-key",
-                expected=f"one of {', '.join(keys)}",
-                suggestions=nearest(first.value, keys),
+            where = f" at {need.layer.location}" if need.layer.location else ""
+            yield self.resolved.problem(
+                ("io", "model_kwargs", need.input),
+                f"the input {need.input!r} has {found} {need.noun}, "
+                f"{need.layer.key} takes {need.size}",
+                code="shape",
+                notes=(
+                    f"{key!r} of {dataset} is {list(shape or ())} a sample",
+                    f"{need.layer.key}{where} has {need.parameter} {need.size}",
+                ),
             )
 
+    def _ref(self, section: str) -> ComponentRef | None:
+        name = self.full_ids.get((section,))
+        try:
+            return self.plugins.find(name, (section,)) if name is not None else None
+        except RegistryError:
+            return None
 
-def _declared(name: str, plugins: Plugins) -> tuple[str, ...]:
-    """Return the literal `batch_keys` of a data set's class; empty if it has none."""
-    try:
-        ref = plugins.find(name, ("data",))
-    except RegistryError:
-        return ()
+
+def _class_value(ref: ComponentRef, name: str) -> ast.AST | None:
+    """Return the expression that a class attribute is set to."""
     found = find_attribute(ref.module, ref.attr)
-    stated = class_attribute(found, "batch_keys", _WITHOUT_KEYS) if found is not None else None
-    if stated is None or not isinstance(stated.node, ast.Tuple | ast.List):
-        return ()
-    values = [item.value for item in stated.node.elts if isinstance(item, ast.Constant)]
-    return tuple(value for value in values if isinstance(value, str))
+    stated = class_attribute(found, name, _WITHOUT_KEYS) if found is not None else None
+    return stated.node if stated is not None else None
+
+
+def _keys_in(value: Any) -> list[tuple[Path, Any]]:
+    """Return the batch keys in a parameter, each with its place: a text, a list, or the keys."""
+    if isinstance(value, dict):
+        return [((key,), key) for key in value]
+    if isinstance(value, list):
+        return [((index,), key) for index, key in enumerate(value)]
+    return [((), value)]

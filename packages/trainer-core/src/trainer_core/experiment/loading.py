@@ -11,7 +11,7 @@ from policy_constructor.config.node import to_plain
 from policy_constructor.errors import ConfigError
 from trainer_core.discovery.plugins import discover
 from trainer_core.discovery.recipes import find_config
-from trainer_core.experiment.batch_keys import check_batch_keys
+from trainer_core.experiment.batch_keys import BatchCheck
 from trainer_core.experiment.check import ENGINE_KEYS, ComponentCheck
 from trainer_core.experiment.cross_checks import check_together
 from trainer_core.experiment.model_plans import ModelPlan, plan_models
@@ -152,7 +152,11 @@ def _check(experiment: LoadedExperiment) -> None:
     experiment.component_count = components.count
     found = [*removed.values(), *components.problems, *mistakes, *of_models]
     found += check_together(resolved, components.full_ids, experiment.models, components.respelt)
-    found += check_batch_keys(resolved, components.full_ids, experiment.plugins)
+    if not any(problem.path.partition(".")[0] == "data" for problem in found):
+        batches = BatchCheck(resolved, components.full_ids, experiment.plugins)
+        batches.check(experiment.models)
+        found += batches.problems
+        experiment.warnings += batches.unchecked
     if resolved.incomplete:  # what seems to be missing may be in the file that could not be read
         found = [problem for problem in found if not problem.code.startswith("missing-")]
     experiment.problems = found

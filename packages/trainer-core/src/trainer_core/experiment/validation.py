@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,7 +15,7 @@ from trainer_core.experiment.schema import COMPONENT_BODIES, ComponentSection, E
 from trainer_core.experiment.wording import near_choices, wrong_value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from pydantic_core import ErrorDetails
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_removed_keys", "validate"]
 
+_PLUGIN_SWITCH = "PYDANTIC_DISABLE_PLUGINS"
 LANGUAGE_KEYS = ("defaults", "templates", "model")
 _REPLACEMENT = (
     "components come from the entry points of installed wheels, a file imports none: "
@@ -68,9 +71,27 @@ def validate(
     problems = _model_problems(resolved)
     try:
         text = json.dumps(document)
-        return ExperimentConfig.model_validate_json(text, strict=True), problems
+        with _without_pydantic_plugins():
+            return ExperimentConfig.model_validate_json(text, strict=True), problems
     except ValidationError as error:
         return None, problems + _problems(resolved, error, respelt)
+
+
+@contextmanager
+def _without_pydantic_plugins() -> Iterator[None]:
+    """Keep Pydantic from searching all installed wheels for plugins of its own, and importing them.
+
+    It does so when the first model is used; a check imports nothing of strangers.
+    """
+    before = os.environ.get(_PLUGIN_SWITCH)
+    os.environ[_PLUGIN_SWITCH] = "__all__"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PLUGIN_SWITCH]
+        else:
+            os.environ[_PLUGIN_SWITCH] = before
 
 
 def _document(root: Node, full_ids: Mapping[Path, str]) -> dict[str, Any]:

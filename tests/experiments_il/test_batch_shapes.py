@@ -1,0 +1,92 @@
+"""What is said of batches without torch is what the batches are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments_il.data.batch_shapes import describe
+from experiments_il.data.factory import LeRobotFactory
+from experiments_il.sim import recorded
+from experiments_il.sim.demonstrations import MetaWorldDemonstrations
+from trainer_core import load_experiment
+
+DATA = Path(__file__).parents[1] / "data"
+SETS = ["lerobot_v3_image/dataset", "lerobot_v3_video/dataset"]
+WINDOWS: dict[str, Any] = {"windows": {"action": [0, 4]}}
+
+
+def reported(place: object, message: str, suggestions: object = ()) -> None:
+    raise AssertionError(place, message, suggestions)
+
+
+@pytest.mark.parametrize("folder", SETS)
+@pytest.mark.parametrize("parameters", [{}, WINDOWS, {"delta_timestamps": {"action": [0.0]}}])
+def test_description_is_that_of_the_batch(folder: str, parameters: dict[str, Any]) -> None:
+    root = str(DATA / folder)
+    batch = LeRobotFactory(root, **parameters).describe_batch(2)
+    assert batch is not None
+    shapes = describe({"root": root, **parameters}, reported)
+    assert shapes == {
+        key: tuple(value.shape[1:]) if hasattr(value, "shape") else ()
+        for key, value in batch.items()
+    }
+
+
+def test_demonstrations_are_described_before_they_are_recorded(tmp_path: Path) -> None:
+    root = str(tmp_path / "none")
+    batch = MetaWorldDemonstrations("reach-v3", root, **WINDOWS).describe_batch(2)
+    assert batch is not None
+    shapes = recorded.describe({"root": root, **WINDOWS}, reported)
+    assert shapes == {key: tuple(value.shape[1:]) for key, value in batch.items()}
+
+
+def test_data_set_that_is_not_there_is_not_described(tmp_path: Path) -> None:
+    assert describe({"root": str(tmp_path / "none")}, reported) is None
+
+
+def test_broken_metadata_are_reported_at_the_folder(tmp_path: Path) -> None:
+    found = []
+    info = tmp_path / "meta" / "info.json"
+    info.parent.mkdir()
+    info.write_text("{")
+    shapes = describe({"root": str(tmp_path)}, lambda *said: found.append(said))
+    assert shapes is None
+    ((place, message),) = found
+    assert place == ("root",)
+    assert message.startswith(f"{info}: cannot be read as JSON")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.windows={acton: [0, 8]}", "data.windows.acton: the data set has no key 'acton'"),
+        ("data.windows.action=[8, 0]", "data.windows.action: " + "expected two integers"),
+        ("data.normalize={acton: identity}", "data.normalize.acton: the data set has no key"),
+        ("data.keys=[next.don]", "data.keys.0: the data set has no key 'next.don'"),
+        ("data.keys=[next.done]", "trainer: the batches of data.metaworld have no 'observation"),
+        ("trainer.action_key=actions", "trainer.action_key: the batches of data.metaworld have no"),
+        ("trainer.cameras={front: net}", "trainer.cameras.front: the batches of data.metaworld"),
+    ],
+)
+def test_check_of_the_recipe_finds_a_key_that_no_batch_has(
+    override: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (problem,) = load_experiment("il/pick_place", [override], strict=False).problems
+    assert f"{problem.path}: {problem.message}".startswith(expected)
+
+
+def test_descriptions_import_nothing_heavy() -> None:
+    code = (
+        "import sys, experiments_il.data.batch_shapes, experiments_il.sim.recorded\n"
+        "print([name for name in ('torch', 'numpy', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
