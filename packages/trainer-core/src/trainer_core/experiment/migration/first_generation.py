@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer_core.experiment.files import is_file
 from trainer_core.experiment.migration.pieces import Piece, mapping, scalar
 
 if TYPE_CHECKING:
@@ -119,9 +120,12 @@ def _add_components(models: Piece, model: Piece, report: Report, old: Path, fold
 
 def _moved(path: Piece, report: Report, old: Path, folder: Path) -> Piece:
     """Write a model file's path as seen from the new file."""
-    written = str(path.plain)
+    if not isinstance(path.plain, str):
+        report.note(path, "config", "this must be the name of a model file")
+        return path
+    written = path.plain
     for base in [old.absolute().parent, *old.absolute().parent.parents]:
-        if (base / written).is_file():
+        if is_file(str(base / written)):
             moved = Path(os.path.relpath(base / written, folder)).as_posix()
             path.value = path.value if moved == written else scalar(moved).value
             return path
@@ -142,10 +146,26 @@ def _spec(old: Piece | None, key: str, report: Report) -> Piece | None:
     spec.is_flow = old.is_flow
     params = report.opened(old.take("params"), f"{key}.params", spec)
     spec.below += params.below
-    spec.members.update(params.members)
+    for name in list(params.members):
+        _give(spec, name, params.take(name), f"{key}.params.{name}", report)
     for rest in list(old.members):
         report.lose(old.take(rest), f"{key}.{rest}", _UNKNOWN, spec)
     return spec
+
+
+def _give(into: Piece, name: str, value: Piece | None, key: str, report: Report) -> None:
+    """Add a member; one that is there already stays, and the other is reported."""
+    if value is not None and name in into.members:
+        report.lose(value, key, f"{name!r} is set a second time", into)
+    elif value is not None:
+        into.members[name] = value
+
+
+def _give_engine_key(into: Piece, name: str, value: Piece | None, key: str, report: Report) -> None:
+    """Add a key that the engine reads; a component's parameter of that name is reported."""
+    if value is not None:
+        report.lose(into.take(name), f"{key}.{name}", "the engine's key has this name now", into)
+        into.members[name] = value
 
 
 def _data(old: Piece, report: Report) -> Piece:
@@ -154,9 +174,7 @@ def _data(old: Piece, report: Report) -> Piece:
     if "lerobot" in str(data.members.get("_type_", data).plain):
         _count_frames(data, report)
     for key in ("batch_size", "num_workers"):
-        value = old.take(key)
-        if value is not None:
-            data.members[key] = value
+        _give_engine_key(data, key, old.take(key), "data.datamodule.params", report)
     for key in list(old.members):
         report.lose(old.take(key), f"data.{key}", _LOADER, data)
     return data
@@ -178,19 +196,20 @@ def _count_frames(data: Piece, report: Report) -> None:
         report.note(count, f"data.datamodule.params.{old}", f"is the window of {key} now")
         data.take(old)
     if windows.members:
-        data.members["windows"] = windows
+        _give(data, "windows", windows, "data.datamodule.params.action_horizon", report)
 
 
 def _trainer(train: Piece, report: Report) -> Piece:
     trainer = _spec(train.take("trainer"), "train.trainer", report) or mapping()
     trainer.before, trainer.is_flow = [*train.before, *trainer.before], False
-    epochs, steps = train.take("epoch") or train.take("max_epochs"), train.take("max_steps")
+    epoch_key = "epoch" if "epoch" in train.members else "max_epochs"
+    epochs, steps = train.take(epoch_key), train.take("max_steps")
     if steps is not None:
-        trainer.members["max_steps"] = steps
         message = "a run has max_steps or max_epochs, not both"
-        report.lose(epochs, "train.max_epochs", message, trainer)
-    elif epochs is not None:
-        trainer.members["max_epochs"] = epochs
+        report.lose(epochs, f"train.{epoch_key}", message, trainer)
+        epochs = None
+    for key, value in (("max_steps", steps), ("max_epochs", epochs)):
+        _give_engine_key(trainer, key, value, "train.trainer.params", report)
     for key in list(train.members):
         report.lose(train.take(key), f"train.{key}", _TRAIN.get(key, _UNKNOWN), trainer)
     return trainer

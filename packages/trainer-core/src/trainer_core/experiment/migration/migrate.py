@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS
 from trainer_core.errors import UserError
 from trainer_core.experiment.check import ENGINE_KEYS
+from trainer_core.experiment.migration.dialect import expand_merges, to_our_dialect
 from trainer_core.experiment.migration.first_generation import convert_first, is_first
 from trainer_core.experiment.migration.names import settle_component
 from trainer_core.experiment.migration.pieces import (
@@ -36,6 +38,7 @@ __all__ = ["Migrated", "migrate"]
 
 _LISTS = ("callbacks", "loggers", "metrics")
 _LANGUAGE_KEYS = ("defaults", "templates", "model", "_merge_", "_value_", "_template_")
+_RESOLVER = re.compile(r"\$\{(?!env:)([\w.]+):")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def migrate(old: Path, folder: Path, plugins: Plugins) -> Migrated:
         ConfigError: The file is not the YAML that is read here.
         UserError: It cannot be read, or is no experiment file of an earlier generation.
     """
-    text = _read(old)
+    text = to_our_dialect(_read(old))
     lines = text.splitlines()
     found = LanguageReport()
     node = language.parse_text(text, Source(str(old), lines), found)
@@ -71,6 +74,7 @@ def migrate(old: Path, folder: Path, plugins: Plugins) -> Migrated:
         raise ConfigError(found.sorted())
     root = read_piece(node, lines)
     attach_comments(root, text)
+    expand_merges(root)
     report = Report(str(old), lines)
     if is_first(root):
         new = convert_first(root, report, old, folder)
@@ -80,6 +84,7 @@ def migrate(old: Path, folder: Path, plugins: Plugins) -> Migrated:
         msg = f"{old} has no section of an experiment file of an earlier generation"
         raise UserError(msg)
     _settle(new, plugins, report)
+    _settle_references(new, report)
     _keep_comments(new, text)
     return Migrated(to_text(new), report)
 
@@ -124,6 +129,16 @@ def _settle(new: Piece, plugins: Plugins, report: Report) -> None:
         if optimizer is not None:
             key = f"models.{name}.optimizer"
             settle_component(optimizer, key, POSITIONS["optimizer"], plugins, report)
+
+
+def _settle_references(piece: Piece, report: Report) -> None:
+    """Write `${oc.env:X}` as `${env:X}`, and name resolvers that there are none of here."""
+    for member in [*piece.members.values(), *piece.items]:
+        _settle_references(member, report)
+    if isinstance(piece.value, str):
+        piece.value = piece.value.replace("${oc.env:", "${env:")
+        for name in _RESOLVER.findall(piece.value):
+            report.note(piece, f"${{{name}:...}}", "there is no such resolver, only ${env:NAME}")
 
 
 def _drop_unknown(piece: Piece, section: str, known: Collection[str], report: Report) -> None:

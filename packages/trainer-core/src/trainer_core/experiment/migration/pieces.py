@@ -93,12 +93,16 @@ def read_piece(node: Node, lines: list[str]) -> Piece:
     if not isinstance(value, (dict, list)):
         return Piece(_spelling(node, lines), start, max(start, end))
     members = [(key, read_piece(child, lines)) for key, child in node.items()]
-    is_flow = mark is not None and lines[mark.line - 1][mark.column - 1 : mark.column] in set("[{")
+    is_flow = bool(lines) and mark is not None and _opens_bracket(lines[mark.line - 1], mark.column)
     found: Members = [piece for _, piece in members]
     if isinstance(value, dict):
         found = {str(key): piece for key, piece in members}
     last = max((piece.end for _, piece in members), default=start)
     return Piece(found, start, max(last, end) if is_flow else last, is_flow=is_flow)
+
+
+def _opens_bracket(line: str, column: int) -> bool:
+    return line[column - 1 : column] in {"[", "{"}
 
 
 def _spelling(node: Node, lines: list[str]) -> str:
