@@ -121,6 +121,8 @@ def test_misspelt_key_is_refused(path: tuple[Any, ...], validator: Draft202012Va
             "Unevaluated properties are not allowed ('max_stepz' was unexpected)",
         ),
         ({"run": {"seed": -1}, "defaults": []}, "-1 is less than the minimum of 0"),
+        ({"defaults": ["a.yaml"], "trainer": {"max_stepz": 3}}, "'max_stepz' is not one of ["),
+        ({"defaults": ["a.yaml"], "data": {"batch_size": -3}}, "-3 is less than the minimum of 1"),
         ({"runn": {}}, "Additional properties are not allowed ('runn' was unexpected)"),
         (
             {"model": {"sequential": {"layrs": []}}},
@@ -143,6 +145,7 @@ def test_mistake_is_named(
     "data",
     [
         {"defaults": ["il/pick_place"], "trainer": {"max_steps": 3}},
+        {"defaults": ["il/pick_place"], "trainer": {"solver": "heun"}, "data": {"episodes": 5}},
         {"trainer": "${params.trainer}"},
         {"trainer": {"_type_": "default", "max_steps": "${params.steps}"}},
         {"callbacks": {"_merge_": "append", "_value_": [{"_type_": "cb.ema"}]}},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "language_keys"]
 
 _NESTED = "component"
+_NO_TYPE = {"not": {"anyOf": [{"required": [f"_{n}_"]} for n in ("type", "target", "template")]}}
 _SPEC_KEY = "^([^_]|_(type|target|template|merge|value|args|kwargs)_$|_[^_]*$)"
 
 
@@ -62,13 +63,31 @@ class Catalogue:
             engine: Keys beside the component's own, by name.
             is_nullable: Whether there may be none.
         """
-        return mapping_of(self._spec(kinds, kinds, engine or {}), is_nullable=is_nullable)
+        schema = self._spec(kinds, kinds, engine or {})
+        names = self._all_parameters(kinds)
+        if names is not None:
+            allowed = [*names, *(engine or {}), *language_keys(), "_args_", "_kwargs_"]
+            schema["allOf"].append(
+                {"if": _NO_TYPE, "then": {"propertyNames": {"enum": sorted(set(allowed))}}}
+            )
+        return mapping_of(schema, is_nullable=is_nullable)
+
+    def _all_parameters(self, kinds: Sequence[str]) -> set[str] | None:
+        """Return the parameters of all components of some kinds; None where one takes any name."""
+        names: set[str] = set()
+        for ref in self.refs:
+            if ref.kind in kinds:
+                definition = self.definitions[ref.full_id]
+                if definition.get("additionalProperties"):
+                    return None
+                names |= set(definition["properties"]) - {"_type_"}
+        return names or None
 
     def _spec(self, bare: Sequence[str], kinds: Sequence[str], engine: JsonSchema) -> JsonSchema:
         """Return the schema of a mapping with `_type_`.
 
-        Without `_type_` the mapping changes a component of another file, and its keys are not
-        known; the same holds for `_target_`.
+        Without `_type_` the mapping changes a component of another file: which one is not known,
+        and `spec` holds its keys against those of all. Nothing is known with `_target_`.
         """
         names: list[str] = []
         cases: list[JsonSchema] = []
