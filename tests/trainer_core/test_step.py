@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer_core.step import LossTrainer, StepOptions, clip_by_global_norm
+from trainer_core.step import LossTrainer, StepOptions
+from trainer_core.update import clip_by_global_norm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -82,7 +82,10 @@ def test_length_of_the_run_is_steps(build: Build, trainer: dict[str, Any], steps
             "a batch of 4 cannot be cut into 1 ranks times 3 micro-batches; 3 or 6 can",
         ),
         (["trainer.val_every_n_steps=2"], "data.random_regression returned no validation split"),
-        (["run.precision=fp16"], "fp16 needs a CUDA device, this run is on 'cpu'"),
+        (
+            ["trainer.grad_clip_norm={modle: 1.0}", "model.freeze=false"],
+            "trainer.grad_clip_norm.modle: there is no component 'modle'",
+        ),
         (["optimizer.kwargs={lr: -1}"], "optimizer: AdamW: Invalid learning rate: -1"),
         (
             ["+callbacks=[{_type_: ema, decay: 2}]"],

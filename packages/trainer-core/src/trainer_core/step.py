@@ -5,19 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from trainer_core.errors import TrainerError
 from trainer_core.protocols import StepContext
 from trainer_core.random import KeyedRandom, derive_seed
 from trainer_core.ranks import LocalRanks
 from trainer_core.seeding import make_step_seeder
 from trainer_core.tree import batch_size, slice_batch
+from trainer_core.update import Buffers, Clipping, LossScale, Outcome, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torch import nn
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from trainer_core.protocols import Batch
     from trainer_core.ranks import Ranks
 
-__all__ = ["LossTrainer", "StepOptions", "clip_by_global_norm"]
+__all__ = ["LossTrainer", "NonFiniteStep", "StepOptions"]
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,8 +40,14 @@ class StepOptions:
         seed: The run's seed.
         total_steps: Optimizer steps of the whole run.
         global_batch: Samples of one step over all ranks.
-        precision: `fp32` or `bf16`, the number format of the forward pass.
-        grad_clip_norm: Largest L2 norm of the gradient over all components; None: not clipped.
+        precision: `fp32`, `bf16` or `fp16`, the number format of the forward pass.
+        grad_clip_norm: Largest L2 norm of the gradient; a mapping has one for each of some
+            components; None: not clipped.
+        grad_clip_value: Largest absolute value of an entry of the gradient; None: any.
+        grad_clip_scope: Whether one norm is for all components together (`global`) or for each
+            of them (`component`).
+        on_nonfinite: What the engine does about a step whose loss or gradient is not finite:
+            `stop`, `skip` or `rollback`.
         grad_accum_steps: Micro-batches that a rank's part of the batch is cut into.
         ranks: The processes that share the step.
     """
@@ -48,17 +56,43 @@ class StepOptions:
     total_steps: int = 1
     global_batch: int | None = None
     precision: str = "fp32"
-    grad_clip_norm: float | None = None
+    grad_clip_norm: float | Mapping[str, float] | None = None
+    grad_clip_value: float | None = None
+    grad_clip_scope: Literal["global", "component"] = "global"
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     grad_accum_steps: int = 1
     ranks: Ranks = field(default_factory=LocalRanks)
+
+
+@dataclass(frozen=True, slots=True)
+class NonFiniteStep:
+    """A step whose loss or gradient is not finite; no weight was changed.
+
+    Attributes:
+        batch: This rank's part of its batch, normalised.
+        step: Optimizer steps done before it.
+        epoch: Passes over the data that are complete.
+        metrics: What it would have logged.
+    """
+
+    batch: Batch
+    step: int
+    epoch: int
+    metrics: Mapping[str, Any]
 
 
 class LossTrainer(ABC):
     """The base class of trainers that write only their loss.
 
     Subclasses implement `compute_losses`; the step around it is the engine's: autocast, one
-    backward of the total, accumulation that equals one large batch, one clip over all
-    components, every optimizer stepped once.
+    backward of the total, accumulation that equals one large batch, clipping, every optimizer
+    stepped once.
+
+    Attributes:
+        is_skipped: Whether the newest step changed no weights: its gradient was not finite, or
+            overflowed in fp16. Schedules and averages do not move then.
+        on_nonfinite: Called with a step that is not finite; returns to have it skipped, or
+            raises. Set by the engine.
 
     Args:
         models: The components by name.
@@ -78,6 +112,8 @@ class LossTrainer(ABC):
         self.optimizers = dict(optimizers)
         self.loss = loss
         self.device = torch.device(device)
+        self.is_skipped = False
+        self.on_nonfinite: Callable[[NonFiniteStep], None] = _refuse
         self.configure(StepOptions())
 
     @abstractmethod
@@ -108,8 +144,18 @@ class LossTrainer(ABC):
         self.options = options
         self._losses = options.ranks.parallelize(self.models, self._detached_losses)
         self._is_weighted = type(self).loss_weight is not LossTrainer.loss_weight
-        self._parameters = _trained_parameters(self.optimizers)
-        self._optimizer_steps = tuple(opt.step for opt in self.optimizers.values())
+        is_fp16 = options.precision == "fp16"
+        self.loss_scale = LossScale() if is_fp16 else None
+        self._update = Update(
+            self.models,
+            self.optimizers,
+            Clipping(options.grad_clip_norm, options.grad_clip_value, options.grad_clip_scope),
+            self.loss_scale,
+            # On the CPU reading a number waits for nothing.
+            checks=self.device.type == "cpu" or options.on_nonfinite != "stop",
+            ranks=options.ranks,
+        )
+        self._kept = Buffers(self.models) if options.on_nonfinite == "skip" else None
         self._reseed = make_step_seeder(options.seed, self.device)
 
     def train_step(
@@ -122,20 +168,44 @@ class LossTrainer(ABC):
         **kwargs: Any,  # noqa: ARG002 - room for later engine versions
     ) -> dict[str, Any]:
         """Do one optimizer step; return the metrics as detached scalar tensors."""
-        parameters = self._parameters
-        for parameter in parameters:
-            parameter.grad = None
+        if self._kept is not None:
+            self._kept.save()
+        metrics = self.compute_gradients(data, epoch=epoch, iterations=iterations)
+        outcome = self._update.apply(metrics)
+        self.is_skipped = outcome is not Outcome.APPLIED
+        if self.is_skipped:
+            if outcome is Outcome.NONFINITE:
+                self.on_nonfinite(NonFiniteStep(data, iterations, epoch, metrics))
+            if self._kept is not None:
+                self._kept.restore()
+            metrics = {}  # not numbers to average with those of other steps
+        if self.loss_scale is not None:
+            metrics["loss_scale"] = self.loss_scale.value
+        return metrics
+
+    def compute_gradients(self, data: Batch, *, epoch: int, iterations: int) -> dict[str, Any]:
+        """Go forward and backward, and leave the weights; return the metrics.
+
+        The gradients are those of the whole step, times the loss scale where there is one.
+        """
+        self._update.zero_grad()
         context = self.make_context(data, step=iterations, epoch=epoch)
         if self.options.grad_accum_steps == 1:
-            metrics = self._whole(data, context)
-        else:
-            metrics = self._accumulate(data, context)
-        max_norm = self.options.grad_clip_norm
-        if max_norm is not None:
-            metrics["grad_norm"] = clip_by_global_norm(parameters, max_norm)
-        for optimizer_step in self._optimizer_steps:
-            optimizer_step()
-        return metrics
+            return self._whole(data, context)
+        return self._accumulate(data, context)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs of the trainer itself, as JSON data."""
+        return {} if self.loss_scale is None else {"loss_scale": self.loss_scale.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        if self.loss_scale is not None and "loss_scale" in state:
+            self.loss_scale.load_state_dict(state["loss_scale"])
+
+    def reseed(self, step: int) -> None:
+        """Seed torch's generators as the loop does before a step."""
+        self._reseed(step, self.options.ranks.rank * self.options.grad_accum_steps)
 
     @torch.no_grad()
     def validation_step(self, data: Batch, step: StepContext) -> dict[str, Any]:
@@ -204,6 +274,8 @@ class LossTrainer(ABC):
         else:
             with self._autocast():
                 total, metrics = self._losses(batch, context)
+        if self.loss_scale is not None:
+            total = total * self.loss_scale.value
         (total if weight is None else total * weight).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         return metrics
 
@@ -261,26 +333,6 @@ class LossTrainer(ABC):
         ]
 
 
-def clip_by_global_norm(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale the gradients so that their joint L2 norm is at most `max_norm`.
-
-    Equals `torch.nn.utils.clip_grad_norm_` in fewer calls and without waiting for the device.
-
-    Returns:
-        The norm before clipping, a scalar on the device.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    norms = torch._foreach_norm(gradients)  # noqa: SLF001 - what torch's own clipping calls
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
-    return norm
-
-
-def _trained_parameters(optimizers: Mapping[str, torch.optim.Optimizer]) -> tuple[Tensor, ...]:
-    seen: dict[int, Tensor] = {}
-    for optimizer in optimizers.values():
-        for group in optimizer.param_groups:
-            seen.update((id(parameter), parameter) for parameter in group["params"])
-    return tuple(seen.values())
+def _refuse(step: NonFiniteStep) -> None:
+    msg = f"the loss or the gradient of step {step.step + 1} is not finite"
+    raise TrainerError(msg)

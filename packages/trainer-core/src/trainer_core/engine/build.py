@@ -69,6 +69,9 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         global_batch=config.data.batch_size,
         precision=precision,
         grad_clip_norm=config.trainer.grad_clip_norm,
+        grad_clip_value=config.trainer.grad_clip_value,
+        grad_clip_scope=config.trainer.grad_clip_scope,
+        on_nonfinite=config.trainer.on_nonfinite,
         grad_accum_steps=config.trainer.grad_accum_steps,
         ranks=ranks,
     )
@@ -201,8 +204,10 @@ def _refuse_engine_options(loaded: LoadedExperiment) -> None:
     config = loaded.config
     asked = {
         ("trainer", "grad_clip_norm"): config.trainer.grad_clip_norm is not None,
+        ("trainer", "grad_clip_value"): config.trainer.grad_clip_value is not None,
         ("trainer", "grad_accum_steps"): config.trainer.grad_accum_steps != 1,
-        ("run", "precision"): config.run.precision == "bf16",
+        ("trainer", "on_nonfinite"): config.trainer.on_nonfinite != "stop",
+        ("run", "precision"): config.run.precision in {"bf16", "fp16"},
     }
     problems = [
         loaded.resolved.problem(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.engine.measuring import evaluate, validate
 from trainer_core.engine.metrics import MetricWindow, numbers_of
-from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trainer_core.engine.nonfinite import Guard
     from trainer_core.engine.progress import Progress
     from trainer_core.engine.runfolder import RunFolder
     from trainer_core.engine.state import RunState
@@ -32,13 +31,19 @@ class Events:
     """
 
     def __init__(
-        self, state: RunState, folder: RunFolder, progress: Progress, loggers: Loggers
+        self,
+        state: RunState,
+        folder: RunFolder,
+        progress: Progress,
+        loggers: Loggers,
+        guard: Guard,
     ) -> None:
+        self.guard = guard
         self.state = state
         self.folder = folder
         self.progress = progress
         self.loggers = loggers
-        self.window = MetricWindow()
+        self.window = MetricWindow(getattr(state.trainer, "metric_reductions", {}))
         self.rates: list[float] = []
         self.data_s = 0.0
         self.step_s = 0.0
@@ -49,9 +54,9 @@ class Events:
         self._interrupted: Callable[[], bool] = lambda: False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next log line will need, as JSON data."""
+        """Return what the next log line will need, as JSON data; all ranks ask together."""
         return {
-            "window": self.window.state_dict(),
+            "window": self.window.state_dict(self.state.ranks),
             "rates": list(self.rates),
             "validated_step": self._validated_step,
             "evaluated_step": self._evaluated_step,
@@ -94,7 +99,7 @@ class Events:
 
     def catch_up(self, interrupted: Callable[[], bool] | Any) -> None:
         """Do an evaluation that was due at the step a run goes on from and was not finished."""
-        self._interrupted = lambda: bool(interrupted)
+        self._interrupted = self._poll(interrupted)
         state, every = self.state, self.state.experiment.evaluate_every
         if state.samples % state.samples_per_epoch < state.experiment.global_batch:
             state.experiment.hooks.call("trainer_epoch_start", state=state)
@@ -110,15 +115,16 @@ class Events:
         """
         state = self.state
         steps = max(1, state.step - self._timed_from)
-        record = self.window.mean()
-        _require_finite(record, state.step)
+        record = self.window.mean(state.ranks)
+        self.guard.check_line(record, self.window.steps_since_bad)
         record |= self._take_validation()
         names = list(state.optimizers)
         labels = ["lr"] if len(names) == 1 else [f"lr/{name}" for name in names]
-        record |= dict(zip(labels, self.rates, strict=False))
+        record |= dict(zip(labels, self.rates, strict=False)) | self.guard.numbers()
         if self.step_s:
             record["data_s"] = self.data_s / steps
             record["step_s"] = self.step_s / steps
+            record["data_share"] = self.data_s / self.step_s
             record["samples_per_s"] = state.experiment.global_batch * steps / self.step_s
         self.data_s = self.step_s = 0.0
         self._timed_from = state.step
@@ -155,7 +161,7 @@ class Events:
 
     def measure_at_end(self, interrupted: Callable[[], bool] | Any) -> None:
         """Do the evaluation at the end of the run."""
-        self._interrupted = lambda: bool(interrupted)
+        self._interrupted = self._poll(interrupted)
         if self.state.experiment.evaluator is not None:
             self._evaluate(final=True)
 
@@ -171,20 +177,34 @@ class Events:
 
     def _evaluate(self, *, final: bool) -> None:
         state = self.state
-        result = self.folder.read_evaluation(state.step, state.experiment.evaluation_settings)
-        if result is None:
-            if state.ranks.is_main:
-                result = evaluate(state, self.folder, self.progress, self._interrupted, final=final)
-            state.ranks.barrier()
-            if result is not None:
-                self._write(numbers_of(result, "eval/"))
+
+        def measure() -> tuple[bool, dict[str, Any] | None]:
+            known = self.folder.read_evaluation(state.step, state.experiment.evaluation_settings)
+            if known is not None:
+                return False, known
+            return True, evaluate(state, self.folder, self.progress, self._interrupted, final=final)
+
+        with state.pause():  # an evaluator is watched from the first time it polls on
+            is_new, result = state.ranks.on_main(measure)
         numbers = numbers_of(result or {}, "eval/")
+        if is_new and result is not None:
+            self._write(numbers)
         if result is not None:
             state.evaluation = result
             if self._evaluated_step != state.step:  # a checkpoint may know of it already
                 self._evaluated_step = state.step
                 self._step_metric_schedules(numbers)
         state.experiment.hooks.call("trainer_measured", state=state, metrics=numbers)
+
+    def _poll(self, interrupted: Any) -> Callable[[], bool]:
+        """Return what tells whether the run is interrupted, and the watchdog that it goes on."""
+        beat = self.state.beat
+
+        def poll() -> bool:
+            beat()
+            return bool(interrupted)
+
+        return poll
 
     def _step_metric_schedules(self, metrics: dict[str, float]) -> None:
         for handle in self.state.schedules.values():
@@ -214,14 +234,3 @@ class Events:
         batch, size = state.experiment.global_batch, state.samples_per_epoch
         samples = state.samples + (step - state.step) * batch
         return step + -(-(size - samples % size) // batch)
-
-
-def _require_finite(record: Mapping[str, float], step: int) -> None:
-    """A loss that is not finite makes the weights so: every later step is lost."""
-    loss = record.get("loss", 0.0)
-    if not math.isfinite(loss):
-        msg = (
-            f"the loss is {loss} at step {step}: the training has diverged, or the data has values "
-            "that are not finite. Try a lower learning rate or trainer.grad_clip_norm"
-        )
-        raise TrainerError(msg)

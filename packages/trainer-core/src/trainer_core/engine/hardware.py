@@ -55,7 +55,7 @@ def resolve_device(
 def resolve_precision(
     name: str, device: torch.device, *, problem: Callable[..., Problem] = _plain_problem
 ) -> str:
-    """Return `fp32` or `bf16`, the number format of the forward pass.
+    """Return `fp32`, `bf16` or `fp16`, the number format of the forward pass.
 
     Args:
         name: `auto` means bf16 on a CUDA device that computes in it, else fp32.
@@ -63,18 +63,14 @@ def resolve_precision(
         problem: Makes a located problem from a path and a message.
 
     Raises:
-        ConfigError: `fp16`, which needs gradient scaling.
+        ConfigError: `fp16` on a device of Apple, whose autocast torch does not offer for it.
     """
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16" if fast else "fp32"
-    if name == "fp16":
-        message = (
-            "fp16 needs gradient scaling, which there is not yet"
-            if device.type == "cuda"
-            else f"fp16 needs a CUDA device, this run is on {device.type!r}"
-        )
-        raise ConfigError(problem(("run", "precision"), f"{message}; use bf16 or fp32"))
+    if name == "fp16" and device.type not in {"cuda", "cpu"}:
+        message = f"fp16 needs a CUDA device, this run is on {device.type!r}; use fp32"
+        raise ConfigError(problem(("run", "precision"), message))
     return name
 
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from trainer_core.checkpoint.reader import find_checkpoint
 from trainer_core.engine.events import Events
+from trainer_core.engine.nonfinite import Guard, RollBack
 from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
+from trainer_core.engine.resuming import find_together
 from trainer_core.engine.runfolder import RunFolder
 from trainer_core.engine.saving import Saver
 from trainer_core.engine.signals import catch_interrupts
 from trainer_core.engine.state import RunState
 from trainer_core.engine.timetable import Timetable
-from trainer_core.errors import StorageError
+from trainer_core.engine.watchdog import Watchdog
+from trainer_core.errors import StorageError, TrainerError
 from trainer_core.loader import BatchSource
 from trainer_core.loggers.fanout import Loggers
 from trainer_core.ranks import LocalRanks
@@ -73,15 +75,15 @@ def fit(
     timetable = Timetable()
     state = RunState(experiment, out_dir, ranks, timetable, experiment.total_steps)
     folder = RunFolder(out_dir)
-    run = _Run(state, folder, open_progress() if progress is None else progress)
-    checkpoint = find_checkpoint(folder.checkpoints, resume)
-    if checkpoint is not None:
-        run.saver.restore(checkpoint, is_chosen=resume != "auto")
-    if ranks.is_main:
-        folder.open(experiment.loaded, kept_step=folder.own_step(checkpoint))
-    ranks.barrier()
+    run = _Run(state, folder, progress or open_progress(is_main=ranks.is_main))
     with catch_interrupts(timetable.wake) as interrupted:
-        return run.execute(checkpoint, interrupted)
+        checkpoint = find_together(folder.checkpoints, resume, ranks)
+        if checkpoint is not None:
+            run.saver.restore(checkpoint, is_chosen=resume != "auto")
+        kept_step = folder.own_step(checkpoint)
+        ranks.on_main(lambda: folder.open(experiment.loaded, kept_step=kept_step))
+        with run.watchdog.watching():
+            return run.execute(checkpoint, interrupted)
 
 
 class _Run:
@@ -93,9 +95,14 @@ class _Run:
         self.progress = progress
         self.loggers = Loggers(state.experiment.loggers if state.ranks.is_main else [])
         self.began = time.perf_counter()
-        self.events = Events(state, folder, progress, self.loggers)
+        self.guard = Guard(state)
+        self.events = Events(state, folder, progress, self.loggers, self.guard)
         self.saver = Saver(state, folder, self._loop_state)
         state.save = self.saver.save_if_possible
+        loaded = state.experiment.loaded
+        limit_s = loaded.config.run.watchdog_s if loaded is not None else None
+        self.watchdog = Watchdog(state, limit_s, self._leave)
+        state.beat, state.pause = self.watchdog.beat, self.watchdog.pause
 
     def execute(self, checkpoint: Checkpoint | None, interrupted: InterruptFlag) -> RunResult:
         """Set up, train, close; whatever happens, `summary.json` says how it ended."""
@@ -103,7 +110,7 @@ class _Run:
         try:
             self._set_up(checkpoint)
             try:
-                self._train(interrupted)
+                self._train_to_the_end(interrupted)
             finally:
                 gc.unfreeze()
             status = self._conclude(interrupted)
@@ -127,6 +134,7 @@ class _Run:
         if checkpoint is not None:
             counters = self.saver.restore_rest(checkpoint)
             self.events.load_state_dict(counters)
+            self.guard.load_state_dict(counters)
             state.wall_s = float(counters["wall_s"])
         experiment.hooks.call("trainer_fit_start", state=state)
         self.loggers.start(self._describe(checkpoint))
@@ -135,10 +143,36 @@ class _Run:
         state.timetable.start(state.step, state.total_steps)
         gc.freeze()  # what exists now lives as long as the run: collections skip it until the end
 
+    def _train_to_the_end(self, interrupted: InterruptFlag) -> None:
+        """Train, and go back to the last checkpoint where `on_nonfinite` asks for it."""
+        while True:
+            try:
+                return self._train(interrupted)
+            except RollBack as failure:
+                self._go_back(failure)
+
+    def _go_back(self, failure: RollBack) -> None:
+        state = self.state
+        self.saver.finish()
+        checkpoint = find_together(self.folder.checkpoints, "auto", state.ranks)
+        if checkpoint is None:
+            msg = f"{failure}\n  there is no checkpoint to go back to"
+            raise TrainerError(msg) from failure
+        self.saver.restore(checkpoint)
+        passed_over, rollbacks = self.guard.passed_over, self.guard.rollbacks
+        counters = self.saver.restore_rest(checkpoint)
+        self.events.load_state_dict(counters)
+        self.guard.load_state_dict(counters)
+        self.guard.go_back(failure, passed_over, rollbacks)
+        self.loggers.finish("interrupted")
+        self.loggers.start(self._describe(checkpoint))
+        state.timetable.start(state.step, state.total_steps)
+
     def _train(self, interrupted: InterruptFlag) -> None:
         """Do the steps; between two of them, whatever is due."""
         state, experiment = self.state, self.state.experiment
         timetable, ranks, events = state.timetable, state.ranks, self.events
+        guard, watched, passed_over = self.guard, self.guard.trainer, self.guard.passed_over
         experiment.models.train()
         fetch = _batches(state)
         prepare = _preparation(experiment)
@@ -154,7 +188,7 @@ class _Run:
         reseed = make_step_seeder(experiment.seed, experiment.device)
         accumulation = getattr(experiment.settings, "grad_accum_steps", 1)
         first_micro_batch = ranks.rank * accumulation
-        agree = ranks.any if ranks.world_size > 1 else bool
+        agree = ranks.any_lately if ranks.world_size > 1 else bool
         step, total = state.step, state.total_steps
         global_batch, size = experiment.global_batch, state.samples_per_epoch
         total_epochs, window = state.total_epochs, events.window
@@ -166,12 +200,18 @@ class _Run:
             if prepare is not None:
                 batch = prepare(batch)
             fetched = clock()
-            metrics = train_step(
-                batch, epoch=state.samples // size, total_epochs=total_epochs, iterations=step
-            )
+            if step in passed_over:
+                metrics = guard.pass_over()
+            else:
+                metrics = train_step(
+                    batch, epoch=state.samples // size, total_epochs=total_epochs, iterations=step
+                )
             events.rates = [*map(read_rate, groups)]
-            for advance_schedule in advance:
-                advance_schedule()
+            if watched.is_skipped:
+                guard.skipped_steps += 1
+            else:
+                for advance_schedule in advance:
+                    advance_schedule()
             step += 1
             state.step = step
             state.samples += global_batch
@@ -195,12 +235,12 @@ class _Run:
                 self.saver.save()
             self.events.measure_at_end(interrupted)
         if not state.ranks.any(bool(interrupted)):
+            self.saver.finish()
             return "completed"
         self.saver.save()
         return "interrupted"
 
     def _close(self, status: str) -> None:
-            self.saver.finish()
         self.progress.stop()
         try:
             if self.state.ranks.is_main:
@@ -219,20 +259,25 @@ class _Run:
     def _fail(self, exc: BaseException) -> None:
         state, hooks = self.state, self.state.experiment.hooks
         self.progress.stop()
+        try:
+            self.saver.finish()
+        except Exception as second:  # noqa: BLE001 - the first error is the one to report
+            exc.add_note(f"also, a checkpoint was not saved: {second}")
         hooks.call_guarded("trainer_exception", state=state, exc=exc)
         hooks.call_guarded("trainer_fit_end", state=state, status="failed")
         self.loggers.finish("failed")
         exc.run_folder = str(self.folder.path)  # type: ignore[attr-defined] # tells the command line where the traceback belongs
         if state.ranks.is_main:
-        try:
-            self.saver.finish()
-        except Exception as second:  # noqa: BLE001 - the first error is the one to report
-            exc.add_note(f"also, a checkpoint was not saved: {second}")
             try:
                 self._summarize("failed", f"{type(exc).__name__}: {exc}")
                 self._report(picture=False)
             except StorageError as second:
                 exc.add_note(str(second))
+
+    def _leave(self, message: str) -> None:
+        """Note that the watchdog ends this process."""
+        if self.state.ranks.is_main:
+            self._summarize("failed", message)
 
     def _summarize(self, status: str, error: str = "") -> None:
         state = self.state
@@ -264,7 +309,8 @@ class _Run:
         }
 
     def _loop_state(self) -> dict[str, Any]:
-        return {**self.events.state_dict(), "wall_s": self._wall_s()}
+        own = {**self.events.state_dict(), **self.guard.state_dict()}
+        return {**own, "wall_s": self._wall_s()}
 
     def _wall_s(self) -> float:
         return self.state.wall_s + time.perf_counter() - self.began

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import fsum
+from math import fsum, isfinite
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ class MetricWindow:
         self._pending: list[Mapping[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
+        self._first_bad = 0
+        self.steps_since_bad = 0
+        """How long before the last `mean` the first loss was not finite, in steps."""
         self.add = self._pending.append
         """Adds the metrics of one step; a bound method, for the hot path."""
 
@@ -48,7 +51,8 @@ class MetricWindow:
         """Return the mean of each metric over the window and the ranks, and begin a new one."""
         self._read(ranks)
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        self.steps_since_bad = self._counts.get("loss", 0) - self._first_bad
+        self._sums, self._counts, self._first_bad = {}, {}, 0
         return means
 
     def state_dict(self, ranks: Ranks | None = None) -> dict[str, Any]:
@@ -102,6 +106,8 @@ class MetricWindow:
             return
         self._sums[name] = self._sums.get(name, 0.0) + number
         self._counts[name] = self._counts.get(name, 0) + 1
+        if name == "loss" and not self._first_bad and not isfinite(number):
+            self._first_bad = self._counts[name]
 
 
 def numbers_of(result: Mapping[str, Any], prefix: str) -> dict[str, float]:

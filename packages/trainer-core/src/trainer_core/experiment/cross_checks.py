@@ -47,7 +47,24 @@ def check_together(
         if (*path, "scheduler", "monitor") not in respelt:
             problems += _monitored_metric(resolved, full_ids, (*path, "scheduler"))
     problems += _plain_optimizer_arguments(resolved)
+    problems += _clipped_components(resolved)
     return problems
+
+
+def _clipped_components(resolved: ResolvedConfig) -> Iterator[Problem]:
+    """A mapping in `trainer.grad_clip_norm` names components."""
+    limits = resolved.node("trainer", "grad_clip_norm")
+    names = [str(path[-1]) for path in component_paths(resolved)]
+    for name, _ in limits.items() if limits is not None and limits.is_mapping else ():
+        if name not in names:
+            yield resolved.problem(
+                ("trainer", "grad_clip_norm", name),
+                f"there is no component {name!r}",
+                on="key",
+                code="unknown-component",
+                expected=f"one of {', '.join(names)}",
+                suggestions=nearest(str(name), names),
+            )
 
 
 def _length_of_training(resolved: ResolvedConfig, respelt: AbstractSet[Path]) -> Iterator[Problem]:

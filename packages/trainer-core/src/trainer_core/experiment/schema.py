@@ -127,8 +127,22 @@ class TrainerSection(_MixedSection):
     grad_accum_steps: Positive = Field(
         1, description="Micro-batches of a step; the global batch stays data.batch_size."
     )
-    grad_clip_norm: PositiveFloat | None = Field(
-        None, description="Largest L2 norm of the gradient; null: not clipped."
+    grad_clip_norm: PositiveFloat | dict[str, PositiveFloat] | None = Field(
+        None,
+        description="Largest L2 norm of the gradient; a mapping has one for each component that "
+        "it names; null: not clipped.",
+    )
+    grad_clip_value: PositiveFloat | None = Field(
+        None, description="Largest absolute value in the gradient, after its norm; null: any."
+    )
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="What to do about a loss or gradient that is not finite: stop, skip the step, "
+        "or go back to the last checkpoint and leave the step out.",
+    )
+    grad_clip_scope: Literal["global", "component"] = Field(
+        "global",
+        description="Whether grad_clip_norm is for all components together or for each of them.",
     )
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StdoutLogger", "format_duration"]
 
-_BESIDES = ("epoch", "samples", "data_s", "step_s", "samples_per_s")
+_BESIDES = ("epoch", "samples", "data_s", "step_s", "data_share", "samples_per_s")
 
 
 class StdoutLogger:
