@@ -75,3 +75,60 @@ def test_processes_of_the_run_inherit_the_switches(experiment_file: Path) -> Non
 
     assert os.environ["TRAINER_DISABLE_PLUGINS"] == "some-other,acme"
     assert os.environ["TRAINER_PLUGINS_ONLY"] == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("TRAINER_DISABLE_PLUGINS", "x, acme-off", NAMED),
+        ("TRAINER_DISABLE_PLUGINS", "loss.slope", NAMED),
+        ("TRAINER_PLUGINS_ONLY", "another", ALONE),
+        ("TRAINER_PLUGINS_ONLY", "", ALONE),
+    ],
+)
+def test_environment_switches_plugins_off(
+    variable: str,
+    value: str,
+    reason: str,
+    experiment_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["check", str(experiment_file), "loss={_merge_: replace, _type_: slope}"]) == 2
+    message = f"loss 'slope' of acme-off 1.0 is switched off: {reason}"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (["loss._type_=slope"], "loss 'slope' is provided by acme-off 1.0"),
+        (["loss._type_=acme-off::slope"], ""),
+        (["loss._type_=acme-steep::slope"], ""),
+        (["loss._type_=acme-off::loss.slope"], ""),
+        (["loss._type_=slope", "plugins.prefer.loss.slope=acme-steep"], ""),
+        (["loss._type_=slope", "plugins.disable=[acme-off]"], ""),
+        (["loss._type_=slope", "--disable-plugin=acme-steep"], ""),
+        (
+            ["loss._type_=acme-off::slope", "plugins.disable=[acme-off]"],
+            "is switched off: plugins.disable of the file",
+        ),
+    ],
+)
+def test_one_name_of_two_wheels_is_settled_by_saying_which(
+    changes: list[str],
+    complaint: str,
+    experiment_file: Path,
+    fake_wheel: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRAINER_PLUGINS_ONLY", "acme-off,acme-steep")
+    steep = {"acme_steep.py": "class Slope: ...\n"}
+    fake_wheel("acme-steep", {"trainer_core.losses": {"slope": "acme_steep:Slope"}}, steep)
+
+    code = main(["check", str(experiment_file), "loss={_merge_: replace}", *changes])
+
+    errors = capsys.readouterr().err
+    assert (code, complaint in errors) == (2 if complaint else 0, True), errors

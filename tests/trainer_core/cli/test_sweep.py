@@ -129,6 +129,15 @@ def test_finished_trial_of_another_configuration_is_refused(
     assert starts() == [1, 0]
 
 
+def test_finished_trial_of_another_model_file_is_refused(sweep: Callable[..., int]) -> None:
+    file = Path("head.yaml")
+    named = "models={_merge_: replace, model: {config: head.yaml}}"
+    file.write_text("model: {_type_: mlp, dims: [3, 8, 1]}\n")
+    assert sweep(named, "~model", grid="seed=0") == 0
+    file.write_text("model: {_type_: mlp, dims: [3, 9, 1]}\n")
+    assert sweep(named, "~model", grid="seed=0") == 2
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [

@@ -91,6 +91,9 @@ def zoo(fake_wheel: Callable[..., Path], tmp_path: Path) -> None:
         ["config", "schema"],
         ["config", "recipes"],
         ["config", "show", "exp.yaml", "--sources", "--json"],
+        ["config", "migrate", "./exp.yaml"],
+        ["model", "show", "exp.yaml", "--mermaid"],
+        ["plugins", "new", "acme-new", "--kind", "loss"],
     ],
 )
 def test_reading_commands_work(zoo: None, experiment_file: Path, arguments: list[str]) -> None:

@@ -213,7 +213,8 @@ class _Sweep:
 
 
 def _record(trial: Trial, experiment: LoadedExperiment) -> dict[str, Any]:
-    text = to_yaml(experiment.resolved, redact_env=True)
+    files = [plan.resolved for plan in experiment.models.values()]
+    parts = [to_yaml(part, redact_env=True) for part in (experiment.resolved, *files)]
     return {
         "number": trial.number,
         "name": trial.name,
@@ -225,7 +226,7 @@ def _record(trial: Trial, experiment: LoadedExperiment) -> dict[str, Any]:
         "wall_s": 0.0,
         "metrics": {},
         "evaluation": {},
-        "digest": hashlib.sha256(text.encode()).hexdigest(),
+        "digest": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
     }
 
 
