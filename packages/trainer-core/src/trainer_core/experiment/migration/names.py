@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from policy_constructor.discovery.registry import RegistryError
@@ -49,8 +50,7 @@ def settle_component(
         return
     ref = _find(name.plain, kinds, plugins)
     if ref is None:
-        kind = noun((kinds or ("block",))[0])
-        report.note(name, f"{key}._type_", f"no {kind} of the name {name.plain!r} is installed")
+        report.note(name, f"{key}._type_", _why_not(name.plain, kinds, plugins))
         return
     if name.plain not in {ref.key, ref.full_id}:
         report.note(name, f"{key}._type_", f"{name.plain!r} is called {ref.full_id!r} now")
@@ -77,8 +77,19 @@ def _find(name: str, kinds: Sequence[str], plugins: Plugins) -> ComponentRef | N
     for kind in kinds:
         for known in plugins.registries[kind].known_names():
             if _folded(known) in wanted:
-                return plugins.find(known, kinds)
+                with suppress(RegistryError):
+                    return plugins.find(known, kinds)
     return None
+
+
+def _why_not(name: str, kinds: Sequence[str], plugins: Plugins) -> str:
+    """Return why a name means no component: none is installed, two are, or it is switched off."""
+    if any(name.rpartition(".")[2] in plugins.registries[kind].known_names() for kind in kinds):
+        try:
+            plugins.find(name, kinds)
+        except RegistryError as error:
+            return str(error)
+    return f"no {noun((kinds or ('block',))[0])} of the name {name!r} is installed"
 
 
 def _folded(name: str) -> str:
