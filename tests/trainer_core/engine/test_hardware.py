@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from policy_constructor.errors import ConfigError
+from trainer_core.engine import hardware
 from trainer_core.engine.hardware import configure_torch, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -82,3 +85,28 @@ def test_threads_and_determinism_are_set(settings_restored: None) -> None:
     configure_torch(run)
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("quota", "workers", "threads"),
+    [
+        ("max 100000", 0, 8),
+        ("250000 100000", 0, 3),
+        ("250000 100000", 2, 1),
+        ("50000 100000", 0, 1),
+    ],
+)
+def test_threads_are_what_the_container_and_the_loaders_leave(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings_restored: None,
+    quota: str,
+    workers: int,
+    threads: int,
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(hardware, "_CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(hardware, "_torch_threads", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    configure_torch(SimpleNamespace(threads=None, deterministic=False), workers)
+    assert torch.get_num_threads() == threads

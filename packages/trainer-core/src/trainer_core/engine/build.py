@@ -11,6 +11,7 @@ from trainer_core.callbacks.model_checkpoint import ModelCheckpoint
 from trainer_core.engine.built import Experiment
 from trainer_core.engine.hardware import configure_torch, resolve_device, resolve_precision
 from trainer_core.engine.hooks import Hooks
+from trainer_core.engine.limits import limit_data
 from trainer_core.engine.models import build_models
 from trainer_core.engine.module_options import apply_module_options
 from trainer_core.engine.optimizers import build_optimizers, build_schedules
@@ -44,12 +45,10 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         Interrupted: A signal came.
     """
     config, plugins, problem = loaded.config, loaded.plugins, loaded.resolved.problem
-    configure_torch(config.run)
+    configure_torch(config.run, config.data.num_workers)
     device = resolve_device(config.run.device, local_rank=ranks.local_rank, problem=problem)
     precision = resolve_precision(config.run.precision, device, problem=problem)
     _check_batch_size(loaded, ranks)
-    data = _build_data(loaded, ranks)
-    total_steps = _total_steps(config, len(data["dataset"]))
     manager = plugins.hook_manager()
     callbacks = _build_list(loaded, "callbacks", "cb")
     hooks = Hooks(manager, _with_default_callbacks(callbacks))
@@ -62,7 +61,14 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     models.to(device)
     apply_module_options(loaded, models, device)
     optimizers, factories = build_optimizers(loaded, models)
-    schedules = build_schedules(loaded, optimizers, factories, total_steps)
+    total_steps, schedules = config.trainer.max_steps, None
+    if total_steps is not None:  # what does not fit shows before data are recorded or downloaded
+        schedules = build_schedules(loaded, optimizers, factories, total_steps)
+    data = _build_data(loaded, ranks)
+    dataset, val_dataset = limit_data(data, config)
+    if total_steps is None or schedules is None:
+        total_steps = _steps_of_epochs(config, len(dataset))
+        schedules = build_schedules(loaded, optimizers, factories, total_steps)
     options = StepOptions(
         seed=config.run.seed,
         total_steps=total_steps,
@@ -85,8 +91,8 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         optimizers=optimizers,
         schedules=schedules,
         trainer=trainer,
-        dataset=data["dataset"],
-        val_dataset=data.get("val_dataset"),
+        dataset=dataset,
+        val_dataset=val_dataset,
         normalizer=Normalizer(data.get("norm_stats")).to(device),
         global_batch=config.data.batch_size,
         total_steps=total_steps,
@@ -139,9 +145,7 @@ def _build_data(loaded: LoadedExperiment, ranks: Ranks) -> Mapping[str, Any]:
     return data
 
 
-def _total_steps(config: ExperimentConfig, size: int) -> int:
-    if config.trainer.max_steps is not None:
-        return config.trainer.max_steps
+def _steps_of_epochs(config: ExperimentConfig, size: int) -> int:
     epochs = config.trainer.max_epochs or 1.0  # a checked file has one of the two
     return max(1, math.ceil(epochs * size / config.data.batch_size))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["configure_torch", "resolve_device", "resolve_precision"]
+
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@cache
+def _torch_threads() -> int:
+    """Return torch's own choice, before any run of this process has changed it."""
+    return torch.get_num_threads()
+
+
+def _processors() -> int:
+    """Return how many processors this process may keep busy."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()[:2]
+        share = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or no limit: "max"
+        return allowed or 1
+    return max(1, min(allowed or 1, share))
 
 
 def _plain_problem(path: tuple[str, ...], message: str) -> Problem:
@@ -74,13 +97,17 @@ def resolve_precision(
     return name
 
 
-def configure_torch(run: Any) -> None:
+def configure_torch(run: Any, num_workers: int = 0) -> None:
     """Set the threads and the determinism that the `run:` section asks for.
 
-    Without `run.threads`, torch uses at most the processors that this process may run on.
+    Without `run.threads`, torch uses at most the processors that this process may run on, its
+    container's share included, less one for each loader process.
+
+    Args:
+        run: The section.
+        num_workers: Loader processes of the run.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = run.threads or min(torch.get_num_threads(), allowed or 1)
+    threads = run.threads or max(1, min(_torch_threads(), _processors()) - num_workers)
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     if run.deterministic:

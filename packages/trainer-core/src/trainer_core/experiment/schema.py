@@ -58,6 +58,7 @@ Topic = Literal[
     "trainer",
 ]
 """What a run must have in common with the checkpoint that it goes on from."""
+BatchSize = Annotated[int, Field(ge=1, le=1 << 24)]  # indices alone of more are no batch
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -106,11 +107,13 @@ class RunSection(_Section):
     allow: tuple[Topic, ...] = Field(
         (), description="What may differ from the checkpoint that the run goes on from."
     )
-    threads: Threads | None = Field(None, description="CPU threads of torch; null: its default.")
+    threads: Threads | None = Field(
+        None, description="CPU threads of torch; null: the processors that loaders leave."
+    )
     watchdog_s: PositiveFloat | None = Field(
         600.0,
-        description="End the process, with the stacks of its threads, after so many seconds without "
-        "a step, validation batch, episode or save; null: never.",
+        description="End the process, with the stacks of its threads, after so many seconds "
+        "without a step, validation batch, episode or save; null: never.",
     )
 
 
@@ -123,6 +126,13 @@ class TrainerSection(_MixedSection):
     log_every_n_steps: Positive = Field(50, description="Steps between two logged lines.")
     val_every_n_steps: Positive | None = Field(
         None, description="Steps between two validations; null: only at the end of the run."
+    )
+    limit_val_batches: Positive | None = Field(
+        None, description="Validate on so many batches only; null: on the whole split."
+    )
+    overfit_batches: Positive | None = Field(
+        None,
+        description="Train and validate on the first so many batches only: can it be learnt?",
     )
     grad_accum_steps: Positive = Field(
         1, description="Micro-batches of a step; the global batch stays data.batch_size."
@@ -149,7 +159,7 @@ class TrainerSection(_MixedSection):
 class DataSection(_MixedSection):
     """`data:`: the loader's settings and the data set factory's parameters."""
 
-    batch_size: Positive = Field(description="Samples of one optimizer step, over all ranks.")
+    batch_size: BatchSize = Field(description="Samples of one optimizer step, over all ranks.")
     num_workers: Count = Field(0, description="Loader processes; 0: load in the training process.")
 
 
