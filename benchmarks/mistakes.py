@@ -36,17 +36,17 @@ REQUIRED = (
         "model.state_dim",
         "model.action_dim",
     ),
-    *("model.horizon", "model.sources"),
+    *("model.horizon", "model.sources", "data.windows.action"),
 )
 """Dotted keys without which a whole file means nothing; a file with `defaults` needs only that."""
 
-FREE = (
-    *("models.?*", "*windows.*", "*normalize.*", "*sources.*", "io.targets.*"),
-    *("*delta_timestamps.*", "*cameras.*"),
-)
+FREE = (*("models.?*", "*sources.*", "io.targets.*", "*cameras.*"),)
 """Dotted keys whose last part is a name that the user, or the data, chooses."""
 
-NAMING = ("*_type_", "*.config", "*.type", "*.solver", "*.device", "*.precision", "*normalize.*")
+NAMING = (
+    *("*_type_", "*.config", "*.type", "*.solver", "*.device", "*.precision", "*normalize.*"),
+    "data.keys.*",
+)
 """Dotted keys whose value is one of a few known names."""
 
 OUT_OF_RANGE = {

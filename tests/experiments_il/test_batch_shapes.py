@@ -68,7 +68,7 @@ def test_broken_metadata_are_reported_at_the_folder(tmp_path: Path) -> None:
         ("data.windows.action=[8, 0]", "data.windows.action: " + "expected two integers"),
         ("data.normalize={acton: identity}", "data.normalize.acton: the data set has no key"),
         ("data.keys=[next.don]", "data.keys.0: the data set has no key 'next.don'"),
-        ("data.keys=[next.done]", "trainer: the batches of data.metaworld have no 'observation"),
+        ("data.keys=[next.done]", "data: the batches of data.metaworld have no 'observation"),
         ("trainer.action_key=actions", "trainer.action_key: the batches of data.metaworld have no"),
         ("trainer.cameras={front: net}", "trainer.cameras.front: the batches of data.metaworld"),
     ],

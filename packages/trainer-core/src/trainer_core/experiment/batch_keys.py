@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import to_plain
+from policy_constructor.config.resolved import walk
 from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.signatures.signature import read_signature
 from policy_constructor.source.static import class_attribute, find_attribute
@@ -15,7 +16,7 @@ from trainer_core.experiment.first_layers import feature_needs
 from trainer_core.experiment.schema import DataSection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from policy_constructor.config import ResolvedConfig
     from policy_constructor.config.node import Path
@@ -38,9 +39,10 @@ class BatchCheck:
     the parameters that are batch keys in a literal `batch_key_parameters`.
 
     Args:
-        resolved: A file whose data section has no other mistakes.
+        resolved: The resolved file.
         full_ids: Full id of each component by its path.
         plugins: Where components are found.
+        others: What else is wrong with the file; a data section with mistakes is left alone.
 
     Attributes:
         problems: What was found.
@@ -48,11 +50,16 @@ class BatchCheck:
     """
 
     def __init__(
-        self, resolved: ResolvedConfig, full_ids: Mapping[Path, str], plugins: Plugins
+        self,
+        resolved: ResolvedConfig,
+        full_ids: Mapping[Path, str],
+        plugins: Plugins,
+        others: Sequence[Problem] = (),
     ) -> None:
         self.resolved = resolved
         self.plugins = plugins
         self.full_ids = full_ids
+        self.others = others
         self.problems: list[Problem] = []
         self.unchecked: list[Problem] = []
 
@@ -62,7 +69,7 @@ class BatchCheck:
         Args:
             models: The compiled models.
         """
-        data = self._ref("data")
+        data = None if self._has_mistakes() else self._ref("data")
         shapes = self._shapes(data) if data is not None else None
         if data is None or shapes is None:
             return
@@ -73,6 +80,16 @@ class BatchCheck:
             if plan is not None and is_default:
                 self.problems += self._misfits(data.full_id, shapes, plan)
         self.problems += self._missing_in_trainer(data.full_id, shapes, models)
+
+    def _has_mistakes(self) -> bool:
+        """Whether something in the data section is wrong already, or may be in a missing file."""
+        section = self.resolved.node("data")
+        return (
+            section is None
+            or self.resolved.incomplete
+            or any(problem.path.partition(".")[0] == "data" for problem in self.others)
+            or any(node.poisoned for _, node in walk(section, ()))
+        )
 
     def _shapes(self, data: ComponentRef) -> BatchShapes | None:
         """Return the shape of each key, None where it is not known; None if no key is known."""
@@ -143,6 +160,8 @@ class BatchCheck:
         signature = read_signature(trainer.target) if trainer is not None else None
         if trainer is None or signature is None or not isinstance(stated, ast.Dict):
             return
+        unknown = [problem for problem in self.others if problem.code == "unknown-key"]
+        misplaced = {problem.path.rpartition(".")[2] for problem in unknown}
         for name, component in ast.literal_eval(stated).items():
             if component is not None and component not in models:
                 continue  # the trainer does not read it without that component
@@ -154,11 +173,13 @@ class BatchCheck:
                 if not isinstance(key, str) or key in shapes:
                     continue
                 of_file = node is not None
+                if not of_file and key in misplaced:
+                    continue
                 yield self.resolved.problem(
-                    ("trainer", name, *place) if of_file else ("trainer",),
+                    ("trainer", name, *place) if of_file else ("data",),
                     f"the batches of {dataset} have no {key!r}"
                     + ("" if of_file else f", the {name!r} of {trainer.full_id}"),
-                    on="key" if place and isinstance(given, dict) else "value",
+                    on="key" if not of_file or isinstance(given, dict) else "value",
                     code="unknown-batch-key",
                     expected=f"one of {', '.join(shapes)}",
                     suggestions=nearest(key, shapes),

@@ -152,11 +152,11 @@ def _check(experiment: LoadedExperiment) -> None:
     experiment.component_count = components.count
     found = [*removed.values(), *components.problems, *mistakes, *of_models]
     found += check_together(resolved, components.full_ids, experiment.models, components.respelt)
-    if not any(problem.path.partition(".")[0] == "data" for problem in found):
-        batches = BatchCheck(resolved, components.full_ids, experiment.plugins)
-        batches.check(experiment.models)
-        found += batches.problems
-        experiment.warnings += batches.unchecked
+    others = [*resolved.problems, *found]
+    batches = BatchCheck(resolved, components.full_ids, experiment.plugins, others)
+    batches.check(experiment.models)
+    found += batches.problems
+    experiment.warnings += batches.unchecked
     if resolved.incomplete:  # what seems to be missing may be in the file that could not be read
         found = [problem for problem in found if not problem.code.startswith("missing-")]
     experiment.problems = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from policy_constructor.spelling import nearest
 from trainer_core.experiment.files import folder_of, is_file, near_files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from policy_constructor.config import ResolvedConfig
     from policy_constructor.config.node import Path
     from policy_constructor.errors import Problem
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from trainer_core.discovery.plugins import Plugins
 
 __all__ = ["ModelFile", "compiled", "in_experiment", "open_model_file"]
+
+_USED = re.compile(r"used by (\S+) at (.+):(\d+):(\d+)(?: and \d+ more)?")
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def compiled(opened: ModelFile, plugins: Plugins, *, with_params: bool = False) 
 def in_experiment(file: ResolvedConfig, resolved: ResolvedConfig) -> list[Problem]:
     """Return a model file's problems; what the experiment wrote has its path there."""
     ours = {source.name for source in resolved.sources}
-    places = {}
+    places: dict[tuple[str, int, int], Path] = {}
     if any(problem.location and problem.location.file in ours for problem in file.problems):
         for path, node in walk(resolved.root, ()):
             mark = node.mark
@@ -114,8 +119,17 @@ def in_experiment(file: ResolvedConfig, resolved: ResolvedConfig) -> list[Proble
     for problem in file.problems:
         where = problem.location
         written = places.get((where.file, where.line, where.column)) if where else None
-        found.append(problem if written is None else replace(problem, path=dotted(written)))
+        path_there = problem.path if written is None else dotted(written)
+        notes = tuple(_with_our_path(note, places) for note in problem.notes)
+        found.append(replace(problem, path=path_there, notes=notes))
     return found
+
+
+def _with_our_path(note: str, places: Mapping[tuple[str, int, int], Path]) -> str:
+    """Give a value that the experiment wrote the path that it has there."""
+    used = _USED.fullmatch(note)
+    path = places.get((used[2], int(used[3]), int(used[4]))) if used else None
+    return note if used is None or path is None else note.replace(used[1], dotted(path), 1)
 
 
 def _params(file: ResolvedConfig) -> dict[str, Node]:
