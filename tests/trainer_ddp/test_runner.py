@@ -2,13 +2,32 @@ import pytest
 
 from trainer_core.errors import UserError
 from trainer_core.protocols import Runner
+from trainer_ddp.options import Options
 from trainer_ddp.runner import DDPRunner
-
-
-def test_ddp_refuses_and_names_what_works() -> None:
-    with pytest.raises(UserError, match=r"'ddp' is not available yet .* '--runner local'"):
-        DDPRunner(nproc_per_node=2).run(experiment=None)
 
 
 def test_ddp_runner_fits_the_protocol() -> None:
     assert isinstance(DDPRunner(), Runner)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nproc_per_node": 0}, "nproc_per_node is 'auto' or at least 1, not 0"),
+        ({"nproc_per_node": "all"}, "nproc_per_node is 'auto' or at least 1, not 'all'"),
+        ({"nnodes": 0}, "nnodes is a number of at least 1, not 0"),
+        (
+            {"nnodes": 2},
+            "nnodes: 2 needs rdzv_endpoint, 'host:port' of one of the machines",
+        ),
+        ({"max_restarts": -1}, "max_restarts is a number of at least 0, not -1"),
+        ({"timeout_s": 0}, "timeout_s must be positive, not 0"),
+        ({"backend": "mpi"}, "backend is auto or gloo or nccl, not 'mpi'"),
+        ({"comm_hook": "int8"}, "comm_hook is none or fp16 or bf16 or powersgd, not 'int8'"),
+        ({"strategy": "fsdp"}, "strategy: fsdp is not available in this version; use ddp"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Options(**options).require_valid()  # type: ignore[arg-type] # that is the point
+    assert str(caught.value) == f"runner ddp: {message}"

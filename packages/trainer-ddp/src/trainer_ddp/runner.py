@@ -1,32 +1,106 @@
-"""The `ddp` runner: declared, so that its name is known; its processes come in a later version."""
+"""The runner `ddp`: several processes, one experiment. Imports no torch until a run starts."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import os
+from typing import TYPE_CHECKING
 
-from trainer_core.errors import UserError
+from trainer_ddp.environment import find_place
+from trainer_ddp.options import Options
+
+if TYPE_CHECKING:
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_core.results import RunResult
+    from trainer_ddp.environment import Place
 
 __all__ = ["DDPRunner"]
 
 
 class DDPRunner:
-    """Run one process per device under torch.distributed. Not available in this version.
+    """Trains in one process per device with torch.distributed, on one machine or on many.
+
+    It starts the processes itself, through torch's elastic agent. Started by `torchrun`, `srun` or
+    Kubernetes' PyTorchJob, it takes the place that it finds in the environment. The results are
+    those of the runner `local` at the same `data.batch_size`, which is the global one.
 
     Args:
-        nproc_per_node: Processes on this machine.
-
-    Raises:
-        UserError: Always, when the run starts.
+        nproc_per_node: Processes on each machine. `auto`: one per CUDA device, on the CPU one.
+        nnodes: Machines; the command is started on each of them.
+        max_restarts: How often the processes are started again when one of them dies; they go on
+            from the newest checkpoint. Wrong input is never tried again.
+        backend: `gloo` (CPU), `nccl` (CUDA), or `auto`.
+        timeout_s: How long a rank waits for the others, in seconds. Default: 120 with gloo, 600
+            with nccl. What rank 0 does alone (saving, evaluating) may take longer.
+        rdzv_backend: How machines find each other: `c10d`, `etcd-v2` or `static`.
+        rdzv_endpoint: `host:port` of one of the machines; not needed for a single one.
+        rdzv_id: A name of the job, equal on all machines.
+        rdzv_timeout_s: How long a machine waits for the others, in seconds.
+        strategy: `ddp`: every process has the whole model.
+        find_unused_parameters: Some parameters get no gradient in some steps.
+        static_graph: The same parameters get gradients in every step; DDP may reorder more.
+        gradient_as_bucket_view: Gradients share the memory that is sent; saves a copy.
+        bucket_cap_mb: Size of the parts that gradients are sent in, in MiB.
+        comm_hook: Compress what is sent: `none`, `fp16`, `bf16` or `powersgd`. Changes results.
+        sync_batch_norm: Batch norm in trained components sees the samples of all ranks.
     """
 
-    def __init__(self, *, nproc_per_node: int = 1) -> None:
-        self.nproc_per_node = nproc_per_node
-
-    def run(self, experiment: Any) -> NoReturn:
-        """Refuse to run, naming what works instead."""
-        del experiment
-        message = (
-            "the runner 'ddp' is not available yet in trainer-ddp 0.1.0; "
-            "use 'runner: {_type_: local}' or '--runner local'"
+    def __init__(
+        self,
+        *,
+        nproc_per_node: int | str = "auto",
+        nnodes: int = 1,
+        max_restarts: int = 0,
+        backend: str = "auto",
+        timeout_s: float | None = None,
+        rdzv_backend: str = "c10d",
+        rdzv_endpoint: str = "",
+        rdzv_id: str = "",
+        rdzv_timeout_s: float = 300.0,
+        strategy: str = "ddp",
+        find_unused_parameters: bool = False,
+        static_graph: bool = False,
+        gradient_as_bucket_view: bool = True,
+        bucket_cap_mb: float = 25.0,
+        comm_hook: str = "none",
+        sync_batch_norm: bool = True,
+    ) -> None:
+        self.options = Options(
+            nproc_per_node=nproc_per_node,
+            nnodes=nnodes,
+            max_restarts=max_restarts,
+            backend=backend,
+            timeout_s=timeout_s,
+            rdzv_backend=rdzv_backend,
+            rdzv_endpoint=rdzv_endpoint,
+            rdzv_id=rdzv_id,
+            rdzv_timeout_s=rdzv_timeout_s,
+            strategy=strategy,
+            find_unused_parameters=find_unused_parameters,
+            static_graph=static_graph,
+            gradient_as_bucket_view=gradient_as_bucket_view,
+            bucket_cap_mb=bucket_cap_mb,
+            comm_hook=comm_hook,
+            sync_batch_norm=sync_batch_norm,
         )
-        raise UserError(message)
+
+    def run(self, experiment: LoadedExperiment) -> RunResult:
+        """Train in all processes; return the result of rank 0.
+
+        Raises:
+            ConfigError: Something in the file cannot be had or does not fit.
+            UserError: An option is out of its range, or the processes cannot meet.
+            TrainerError: The run failed; the message names the rank.
+        """
+        self.options.require_valid()
+        place = find_place(os.environ)
+        if place is not None:
+            return self._join(experiment, place)
+        from trainer_ddp.launcher import launch  # noqa: PLC0415 - imported when a run starts
+
+        return launch(experiment, self.options)
+
+    def _join(self, experiment: LoadedExperiment, place: Place) -> RunResult:
+        """Be the rank that another launcher made of this process."""
+        from trainer_ddp.joining import join  # noqa: PLC0415 - imports torch
+
+        return join(experiment, place, self.options)

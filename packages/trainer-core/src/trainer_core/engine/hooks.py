@@ -49,6 +49,11 @@ class Hooks:
             manager.register(callback, name=name)
         self._listeners: dict[str, list[_Listener]] = {}
 
+    def add(self, listener: Any) -> None:
+        """Let a runner listen too: an object with methods marked by `hookimpl`."""
+        self._manager.register(listener, name=type(listener).__name__)
+        self._listeners.clear()
+
     def call(self, name: str, **values: Any) -> None:
         """Call a hook; an error in it ends the run, with a note that says whose it is."""
         for listener in self._find(name):

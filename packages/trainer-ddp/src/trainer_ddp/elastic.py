@@ -1,0 +1,276 @@
+"""torch's elastic agent with our rules: what is final is not tried again, signals are agreed on."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import traceback
+import uuid
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch.distributed.elastic.agent.server.api import RunResult as GroupResult
+from torch.distributed.elastic.agent.server.api import WorkerGroup, WorkerSpec, WorkerState
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.rendezvous import RendezvousParameters
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+
+from trainer_core.errors import UserError
+from trainer_ddp.environment import find_place
+from trainer_ddp.reports import describe, is_final
+from trainer_ddp.worker import choose_backend, resume_after_restart, run_rank
+
+if TYPE_CHECKING:
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_ddp.environment import Place
+    from trainer_ddp.options import Options
+
+__all__ = ["Workers"]
+
+_MONITOR_INTERVAL_S = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_RESULT = "result.json"
+
+
+class Workers:
+    """The processes of a run on this machine.
+
+    Args:
+        loaded: The experiment; the processes inherit it.
+        options: The runner's options.
+        folder: For reports of the processes.
+        signals: Grows with the signals that this process receives.
+    """
+
+    def __init__(
+        self, loaded: LoadedExperiment, options: Options, folder: Path, signals: list[int]
+    ) -> None:
+        self.loaded = loaded
+        self.options = options
+        self.folder = folder
+        self.signals = signals
+        self.count = count_processes(loaded, options)
+
+    def run(self) -> dict[str, Any]:
+        """Start the processes, again if need be, and return how the run ended."""
+        choose_backend(self.options, _device_type(self.loaded))
+        agent = _Agent(self._specification(), self.folder, self.signals)
+        try:
+            result = agent.run()
+        finally:
+            agent.spec.rdzv_handler.shutdown()
+        if result.is_failed():
+            return agent.explain()
+        outcome: dict[str, Any] = json.loads((self.folder / _RESULT).read_bytes())
+        return outcome
+
+    def _specification(self) -> WorkerSpec:
+        options = self.options
+        is_alone = options.nnodes == 1 and not options.rdzv_endpoint
+        parameters = RendezvousParameters(
+            backend=options.rdzv_backend,
+            endpoint="127.0.0.1:0" if is_alone else options.rdzv_endpoint,
+            run_id=options.rdzv_id or uuid.uuid4().hex,
+            min_nodes=options.nnodes,
+            max_nodes=options.nnodes,
+            local_addr="127.0.0.1" if is_alone else None,
+            timeout=int(options.rdzv_timeout_s),
+            join_timeout=int(options.rdzv_timeout_s),
+            **({"is_host": True} if is_alone else {}),
+        )
+        return WorkerSpec(
+            role="rank",
+            local_world_size=self.count,
+            entrypoint=_work,
+            args=(self.loaded, self.options, self.folder),
+            rdzv_handler=get_rendezvous_handler(parameters),
+            max_restarts=options.max_restarts,
+            monitor_interval=_MONITOR_INTERVAL_S,
+            local_addr="127.0.0.1" if is_alone else None,
+        )
+
+
+class _Agent(LocalElasticAgent):
+    def __init__(self, spec: WorkerSpec, folder: Path, signals: list[int]) -> None:
+        super().__init__(spec, DefaultLogsSpecs(log_dir=str(folder)), start_method="fork")
+        self.spec = spec
+        self.folder = folder
+        self.signals = signals
+        self.told = 0
+        self.exit_codes: dict[int, int | None] = {}
+
+    @property
+    def attempt(self) -> int:
+        """How often the processes were started again."""
+        return int(self.spec.max_restarts - self._remaining_restarts)
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> GroupResult:
+        self._forward_signals()
+        result: GroupResult = super()._monitor_workers(worker_group)
+        if result.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
+            self._note_exit_codes()
+            self.failed_attempt = self.attempt
+            if self.signals or any(is_final(report) for report in self._reports().values()):
+                self._remaining_restarts = 0
+        return result
+
+    def _forward_signals(self) -> None:
+        """Tell the workers, once all of them can save and leave; a second signal tells at once."""
+        has_begun = (self.folder / f"begun-{self.attempt}").exists()
+        while self.told < len(self.signals) and (has_begun or len(self.signals) > 1):
+            for pid in self._pcontext.pids().values() if self._pcontext else ():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, self.signals[self.told] if has_begun else signal.SIGKILL)
+            self.told += 1
+
+    def _note_exit_codes(self) -> None:
+        processes = self._pcontext._pc.processes  # type: ignore[union-attr] # noqa: SLF001 - not told otherwise
+        for worker, process in zip(self._worker_group.workers, processes, strict=True):
+            self.exit_codes[worker.global_rank] = process.exitcode
+
+    def _reports(self) -> dict[int, dict[str, Any]]:
+        found = {}
+        for worker in self._worker_group.workers:
+            file = self.folder / f"report-{self.failed_attempt}-{worker.global_rank}.json"
+            with suppress(OSError, ValueError):
+                found[worker.global_rank] = json.loads(file.read_bytes())
+        return found
+
+    def explain(self) -> dict[str, Any]:
+        """Return the error that ended the run, and whose it was."""
+        reports = self._reports()
+        final = {rank: report for rank, report in reports.items() if is_final(report)}
+        if final:
+            rank = min(final)
+            texts = {report["message"] for report in final.values()}
+            is_of_all = len(final) == len(self._worker_group.workers) and len(texts) == 1
+            return {"error": final[rank], "rank": None if is_of_all else rank}
+        own = {r: report for r, report in reports.items() if not report.get("is_peer_lost")}
+        if own:
+            rank = min(own)
+            return {"error": self._with_restarts(own[rank]), "rank": rank}
+        return self._explain_exit(reports)
+
+    def _explain_exit(self, reports: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        silent = {r: code for r, code in self.exit_codes.items() if r not in reports and code}
+        # Those that the agent itself ended come last.
+        order = sorted(silent, key=lambda rank: (silent[rank] == -signal.SIGTERM, rank))
+        if not order:
+            rank = min(reports)
+            return {"error": self._with_restarts(reports[rank]), "rank": rank}
+        code = silent[order[0]]
+        how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        error = {"kind": "TrainerError", "message": f"the process was {how}", "exit_code": 1}
+        if code > 0:
+            error["message"] = f"the process {how}"
+        return {"error": self._with_restarts(error), "rank": order[0]}
+
+    def _with_restarts(self, report: dict[str, Any]) -> dict[str, Any]:
+        times = self.failed_attempt
+        if not times:
+            return report
+        said = "after 1 restart" if times == 1 else f"after {times} restarts"
+        return {**report, "message": f"{report['message']} ({said})"}
+
+
+def count_processes(loaded: LoadedExperiment, options: Options) -> int:
+    """Return how many processes there are on this machine.
+
+    Raises:
+        UserError: There are more than devices.
+    """
+    is_cuda = _device_type(loaded) == "cuda"
+    devices = torch.cuda.device_count() if is_cuda else 1
+    if options.nproc_per_node == "auto":
+        return max(1, devices)
+    count = int(options.nproc_per_node)
+    if is_cuda and count > devices:
+        msg = (
+            f"runner ddp: nproc_per_node is {count} and this machine has {devices} CUDA devices; "
+            f"use at most {devices}, or run.device=cpu"
+        )
+        raise UserError(msg)
+    return count
+
+
+def _device_type(loaded: LoadedExperiment) -> str:
+    name = loaded.config.run.device
+    if name == "auto":
+        return "cuda" if torch.cuda.device_count() else "cpu"
+    return name.partition(":")[0]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
+    """Be one rank: the entry point of a worker."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # until there is something to save, leave at once
+    place = find_place(os.environ)
+    assert place is not None
+    if place.rank:
+        _redirect_output(folder / f"rank-{place.rank}.log")
+    faulthandler.enable()
+    begun = folder / f"begun-{place.attempt}"
+    out_dir = Path(loaded.config.run.out_dir)
+
+    def begin() -> None:
+        if place.rank:
+            _redirect_output(out_dir / "logs" / f"rank-{place.rank}.log")
+        elif not begun.exists():
+            begun.touch()
+
+    try:
+        resume = loaded.config.run.resume
+        if place.attempt:
+            has_begun = any(folder.glob("begun-*"))
+            resume = resume_after_restart(resume, out_dir, has_begun=has_begun)
+        result = run_rank(loaded, place, options, resume=resume, on_begin=begin)
+    except BaseException as error:  # noqa: BLE001 - the report is all that others learn of it
+        _leave(error, place, folder, out_dir)
+    if place.rank == 0:
+        _write_whole(folder / _RESULT, {"result": {**asdict(result), "out_dir": str(out_dir)}})
+
+
+def _leave(error: BaseException, place: Place, folder: Path, out_dir: Path) -> NoReturn:
+    """Report an error and end this process without waiting for anyone."""
+    report = describe(error)
+    _write_whole(folder / f"report-{place.attempt}-{place.rank}.json", report)
+    if not is_final(report) and (out_dir / "logs").is_dir():
+        with suppress(OSError), (out_dir / "logs" / f"rank-{place.rank}.log").open("a") as log:
+            traceback.print_exception(error, file=log)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(report["exit_code"])
+
+
+def _write_whole(file: Path, data: Any) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, default=str))
+    temporary.replace(file)
+
+
+def _redirect_output(file: Path) -> None:
+    """Send what this process prints to a file; without one, nowhere."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError:
+        target = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)

@@ -1,0 +1,219 @@
+"""One rank of a run: joins the others, builds, trains, and says how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed as dist
+
+from trainer_core.checkpoint.layout import list_steps
+from trainer_core.engine.build import build_experiment
+from trainer_core.engine.hardware import resolve_device
+from trainer_core.engine.loop import fit
+from trainer_core.engine.runfolder import describe_plugins
+from trainer_core.errors import UserError
+from trainer_core.hookspecs import hookimpl
+from trainer_core.ranks import LocalRanks
+from trainer_core.results import RunResult
+from trainer_ddp.ranks import ProcessGroupRanks
+from trainer_ddp.reports import describe, rebuild, tell_by_main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trainer_core.engine.built import Experiment
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_core.ranks import Ranks
+    from trainer_ddp.environment import Place
+    from trainer_ddp.options import Options
+
+__all__ = ["choose_backend", "resume_after_restart", "run_rank"]
+
+
+def run_rank(
+    loaded: LoadedExperiment,
+    place: Place,
+    options: Options,
+    *,
+    resume: str | int,
+    on_begin: Callable[[], None] = lambda: None,
+) -> RunResult:
+    """Train as one of several ranks.
+
+    Args:
+        loaded: The experiment, the same on every rank.
+        place: Which rank this is.
+        options: The runner's options.
+        resume: As in `run.resume`.
+        on_begin: Called on every rank when all of them train and hear signals.
+
+    Raises:
+        ConfigError: Something in the file cannot be had or does not fit.
+        UserError: The ranks cannot meet, or have different experiments.
+        TrainerError: The run failed here or on another rank.
+    """
+    if place.world_size == 1:
+        return _run_alone(loaded, resume=resume, on_begin=on_begin)
+    device = resolve_device(
+        loaded.config.run.device, local_rank=place.local_rank, problem=loaded.resolved.problem
+    )
+    backend = choose_backend(options, device.type)
+    timeout_s = options.group_timeout_s(backend)
+    with _process_group(place, backend, timeout_s):
+        ranks = ProcessGroupRanks(place, options, timeout_s, device.type)
+        _require_same_experiment(loaded, ranks)
+        built = _build_together(loaded, ranks)
+        out_dir = Path(loaded.config.run.out_dir)
+        if loaded.dry_run:
+            return RunResult("checked", 0, out_dir=out_dir)
+        ranks.start()
+        built.hooks.add(_Beginning(ranks, on_begin))
+        return fit(built, out_dir, ranks=ranks, resume=resume)
+
+
+def choose_backend(options: Options, device_type: str) -> str:
+    """Return `gloo` or `nccl`.
+
+    Raises:
+        UserError: nccl is asked for, and the run is not on CUDA.
+    """
+    if options.backend == "auto":
+        return "nccl" if device_type == "cuda" else "gloo"
+    if options.backend == "nccl" and device_type != "cuda":
+        msg = (
+            f"runner ddp: backend nccl needs CUDA devices, this run is on {device_type!r}; "
+            "use backend: gloo, or auto"
+        )
+        raise UserError(msg)
+    return options.backend
+
+
+def resume_after_restart(resume: str | int, out_dir: Path, *, has_begun: bool) -> str | int:
+    """Return where a run goes on whose processes were started again.
+
+    What it has saved since it was begun comes first, wherever it was begun from. Before that, the
+    user's choice holds.
+    """
+    if not has_begun:
+        return resume
+    has_own = bool(list_steps(out_dir / "checkpoints"))
+    return "auto" if has_own or resume == "none" else resume
+
+
+@contextmanager
+def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[None]:
+    os.environ.update(place.to_environment())
+    if place.world_size == place.local_world_size and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110 - no file
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no name of this machine to look up
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    except (RuntimeError, ValueError) as exc:
+        where = f"{place.master_addr}:{place.master_port}"
+        reason = str(exc).strip().splitlines()[0]
+        msg = (
+            f"rank {place.rank} of {place.world_size} cannot meet the others at {where} within "
+            f"{timeout_s:g} s: {reason}"
+        )
+        raise UserError(msg) from exc
+    yield
+    # Only where all went well: with an error the others may be gone, and nobody waits for them.
+    dist.destroy_process_group()
+
+
+def _require_same_experiment(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> None:
+    """Refuse ranks that would train different things.
+
+    Raises:
+        UserError: They differ; the message names the first rank that does, and in what.
+    """
+    plugins = describe_plugins(loaded)
+    own = {
+        "experiment": _flatten(loaded.config.model_dump(mode="json")),
+        "wheels": {name: wheel["version"] for name, wheel in plugins["wheels"].items()},
+        "digest": plugins["digest"],
+        "torch": torch.__version__,
+    }
+    digests = ranks.gather(hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest())
+    if len(set(digests)) == 1:
+        return
+    everyone = ranks.gather(own)
+    other = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
+    differences = _differences(everyone[0], everyone[other])
+    msg = f"rank {other} has another experiment than rank 0:\n  {differences}"
+    raise tell_by_main(UserError(msg))
+
+
+def _differences(first: dict[str, Any], other: dict[str, Any]) -> str:
+    lines = []
+    for part in ("experiment", "wheels"):
+        before, after = first[part], other[part]
+        lines += [
+            f"{key} is {before.get(key)!r} on rank 0 and {after.get(key)!r} there"
+            for key in sorted({*before, *after})
+            if before.get(key) != after.get(key)
+        ]
+    if first["torch"] != other["torch"]:
+        lines.append(f"torch is {first['torch']} on rank 0 and {other['torch']} there")
+    return "\n  ".join(lines[:10] or ["a wheel declares other entry points"])
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, child in tree.items():
+        flat |= _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _build_together(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> Experiment:
+    """Build on every rank; if one cannot, all of them stop, and nobody waits."""
+    built, error = None, None
+    try:
+        built = build_experiment(loaded, ranks)
+    except Exception as exc:  # noqa: BLE001 - told to the others, then raised again
+        error = exc
+    reports = ranks.gather(None if error is None else describe(error))
+    failed = {rank: report for rank, report in enumerate(reports) if report is not None}
+    if error is not None:
+        raise tell_by_main(error)
+    if failed:
+        rank = min(failed)
+        raise tell_by_main(rebuild(failed[rank], rank=rank))
+    assert built is not None
+    return built
+
+
+def _run_alone(
+    loaded: LoadedExperiment, *, resume: str | int, on_begin: Callable[[], None]
+) -> RunResult:
+    """Train as the only rank, which needs no process group."""
+    ranks = LocalRanks()
+    out_dir = Path(loaded.config.run.out_dir)
+    built = build_experiment(loaded, ranks)
+    if loaded.dry_run:
+        return RunResult("checked", 0, out_dir=out_dir)
+    built.hooks.add(_Beginning(ranks, on_begin))
+    return fit(built, out_dir, ranks=ranks, resume=resume)
+
+
+class _Beginning:
+    """Tells when every rank has come to its loop."""
+
+    def __init__(self, ranks: Ranks, on_begin: Callable[[], None]) -> None:
+        self.ranks = ranks
+        self.on_begin = on_begin
+
+    @hookimpl
+    def trainer_fit_start(self, state: Any) -> None:
+        """Meet the others, then tell."""
+        del state
+        self.ranks.barrier()
+        self.on_begin()
