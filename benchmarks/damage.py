@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from benchmarks.yaml_text import YamlText
 
-__all__ = ["damaged"]
+__all__ = ["damaged", "damaged_bytes"]
 
 _PIECES = (
     *(
@@ -65,11 +65,11 @@ def damaged(files: Sequence[YamlText], random: Random) -> tuple[str, bytes]:
     """Return the name of a file and what is in it after random damage."""
     file = random.choice(files)
     if random.random() < 0.5:
-        return file.name, _with_bytes_changed(file.text.encode(), random)
+        return file.name, damaged_bytes(file.text.encode(), random)
     return file.name, _with_values_changed(file, random)
 
 
-def _with_bytes_changed(data: bytes, random: Random) -> bytes:
+def damaged_bytes(data: bytes, random: Random) -> bytes:
     """Delete, repeat, overwrite or insert in up to four places."""
     for _ in range(random.randint(1, 4)):
         start = random.randrange(len(data) + 1)

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/experts.py [--rounds 15]
 
-Forward and backward of all experts, process CPU time on one thread, the candidates in turn, medians. "launch-bound"
+Forward and backward of all experts, CPU time on one thread, in turn, medians. "launch-bound"
 is a model so small that the calls cost more than the arithmetic, as larger ones are on a GPU.
 Goals: at least 2 times faster when launch-bound, nowhere slower than 1.05 times the loop.
 """

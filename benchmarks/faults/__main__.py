@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import sys
@@ -31,6 +32,7 @@ _LINE = "{:<5}{:>9}{:>9}{:>8}  {:<58} {}"
 
 def main(arguments: Sequence[str]) -> int:
     """Run the rows, print the table and return the exit code."""
+    logging.basicConfig(level=logging.ERROR)  # warnings about damage are what is wanted here
     known = find_rows()
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.faults",

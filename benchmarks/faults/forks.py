@@ -8,11 +8,12 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["BROKEN", "Child", "fork", "run_forked"]
 
@@ -37,6 +38,12 @@ class Child:
         """Send a signal to the process alone; one that has ended is left alone."""
         if self.is_running():
             os.kill(self.pid, number)
+
+    def kill_with_children(self) -> None:
+        """Kill the process and all that descend from it, as a machine that loses its power."""
+        for pid in (self.pid, *_descendants(self.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def is_running(self) -> bool:
         """Return whether it has not ended; its exit code stays for `wait`."""
@@ -64,13 +71,11 @@ class Child:
 
     def output(self) -> str:
         """Return what it has written so far."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def _end_group(self) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it had no children
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # it had no children
-            return
 
 
 def fork(work: Callable[[], int | None], log: Path) -> Child:
@@ -103,6 +108,17 @@ def fork(work: Callable[[], int | None], log: Path) -> Child:
 def run_forked(work: Callable[[], int | None], log: Path, limit_s: float = HUNG_AFTER_S) -> int:
     """Run a function in a forked process to its end; return the exit code."""
     return fork(work, log).wait(limit_s)
+
+
+def _descendants(pid: int) -> list[int]:
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for known in found:  # it grows while it is read
+        found += [child for child, parent in parents.items() if parent == known]
+    return found[1:]
 
 
 def _redirect(log: Path) -> None:

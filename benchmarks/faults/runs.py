@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.data.sample_episodes import write_sample_episodes
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.checkpoint.reader import newest_valid, open_checkpoint
 from trainer_core.engine.build import build_experiment
 from trainer_core.engine.loop import fit
+from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.ranks import LocalRanks
+from trainer_core.run import build_runner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from trainer_core.engine.built import Experiment
     from trainer_core.results import RunResult
 
-__all__ = ["contents_of", "describe_difference", "end_of", "newest_problem", "small_run", "train"]
+__all__ = [
+    "contents_of",
+    "describe_difference",
+    "end_of",
+    "il_run",
+    "newest_problem",
+    "small_run",
+    "train",
+]
 
-logging.getLogger("trainer_core").addHandler(logging.NullHandler())
-
-_CLOCKS = ("wall_s", "data_s", "step_s", "samples_per_s", "val_s", "time")
-"""Fields that hold times, which no two runs share."""
+_OWN = ("num_workers", "wall_s", "data_s", "step_s", "data_share", "samples_per_s", "val_s", "time")
+"""Fields that equal runs need not share: times, and who read the data."""
 
 
-def small_run(*, every: int = 1, keep: int = 3, steps: int = 12, **sections: Any) -> dict[str, Any]:
+def small_run(
+    *, every: int = 1, keep: int = 3, steps: int = 12, is_async: bool = True, **sections: Any
+) -> dict[str, Any]:
     """Return a run of milliseconds with dropout, a schedule and epochs that end between steps."""
+    saving = {"_type_": "model_checkpoint", "every_n_steps": every, "keep_last": keep}
     layers: list[dict[str, Any]] = [
         {"_type_": "nn.Linear", "in_features": 3, "out_features": 8},
         {"_type_": "nn.Dropout", "p": 0.3},
@@ -49,17 +62,57 @@ def small_run(*, every: int = 1, keep: int = 3, steps: int = 12, **sections: Any
             "kwargs": {"T_max": steps},
         },
         "trainer": {"_type_": "default", "max_steps": steps, "log_every_n_steps": 3},
-        "callbacks": [{"_type_": "model_checkpoint", "every_n_steps": every, "keep_last": keep}],
+        "callbacks": [{**saving, "async_save": is_async}],
         "loggers": [{"_type_": "jsonl"}],
         **sections,
     }
 
 
-def train(config: dict[str, Any], out_dir: Path, resume: str = "auto") -> RunResult:
-    """Build a run and train it to the end, from where the folder has it."""
-    config = {**config, "run": {**config["run"], "out_dir": str(out_dir)}}
-    experiment = build_experiment(load_experiment(config), LocalRanks())
-    return fit(experiment, out_dir, resume=resume)
+def il_run(folder: Path, *, num_workers: int = 0) -> Path:
+    """Write the file of a small run of the recipe `il/reach` on recorded noise; return it."""
+    demonstrations = folder / "demos"
+    if not demonstrations.exists():
+        write_sample_episodes(folder)
+    data = {"_merge_": "replace", "_type_": "lerobot", "root": str(demonstrations)}
+    data |= {"windows": {"action": [0, 8]}, "batch_size": 4, "num_workers": num_workers}
+    saving = {"_type_": "model_checkpoint", "every_n_steps": 2, "keep_last": 2}
+    changes: dict[str, Any] = {
+        "data": data,
+        "params": {"width": 16, "steps": 10},
+        "optimizer.warmup_steps": 2,
+        "evaluation": None,
+        "+callbacks": [saving],
+        "loggers": [{"_type_": "jsonl"}],
+        "trainer.log_every_n_steps": 3,
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    file = folder / f"il-{num_workers}.yaml"
+    file.write_text(resolved_yaml(load_experiment("il/reach", overrides)))
+    return file
+
+
+def train(
+    config: dict[str, Any] | Path,
+    out_dir: Path,
+    resume: str = "auto",
+    change: Callable[[Experiment], None] = lambda _: None,
+) -> RunResult:
+    """Build a run and train it to the end, from where the folder has it.
+
+    Args:
+        config: The experiment.
+        out_dir: The run folder.
+        resume: Where it goes on.
+        change: Called with what was built.
+    """
+    overrides = [f"run.out_dir={json.dumps(str(out_dir))}"]
+    loaded = load_experiment(config, overrides)
+    if loaded.config.runner["_type_"].endswith("runner.local"):
+        experiment = build_experiment(loaded, LocalRanks())
+        change(experiment)
+        return fit(experiment, out_dir, resume=resume)
+    result: RunResult = build_runner(loaded).run(loaded)
+    return result
 
 
 def contents_of(folder: Path) -> dict[str, str]:
@@ -74,7 +127,7 @@ def contents_of(folder: Path) -> dict[str, str]:
         if name.endswith(".safetensors"):
             parts[name] = entry["sha256"]
         elif name == "state.json":
-            parts[name] = _digest(_without_clocks(checkpoint.read_json(name)))
+            parts[name] = _digest(_shared(checkpoint.read_json(name)))
         elif name.startswith("plugins/"):
             parts[name] = _digest(checkpoint.read_json(name))
     return parts
@@ -84,8 +137,8 @@ def end_of(out_dir: Path) -> dict[str, Any]:
     """Return what two equal runs share: the last state, the logged numbers, the status."""
     steps = list_steps(out_dir / "checkpoints")
     lines = (out_dir / "metrics.jsonl").read_text().splitlines()
-    records = [_without_clocks(json.loads(line)) for line in lines]
-    summary = _without_clocks(json.loads((out_dir / "summary.json").read_text()))
+    records = [_shared(json.loads(line)) for line in lines]
+    summary = _shared(json.loads((out_dir / "summary.json").read_text()))
     return {"metrics": records, "summary": summary, **contents_of(steps[0][1])}
 
 
@@ -111,10 +164,14 @@ def newest_problem(root: Path, states: dict[int, dict[str, str]], at_least: int)
     return describe_difference(contents_of(checkpoint.path), states[checkpoint.step])
 
 
-def _without_clocks(tree: Any) -> Any:
+def _shared(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {k: _without_clocks(v) for k, v in tree.items() if str(k) not in _CLOCKS}
-    return [_without_clocks(value) for value in tree] if isinstance(tree, list) else tree
+        return {k: _shared(v) for k, v in tree.items() if _is_shared(str(k))}
+    return [_shared(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _is_shared(key: str) -> bool:
+    return key.rpartition(".")[2] not in _OWN
 
 
 def _digest(tree: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.faults import runs
@@ -24,17 +26,18 @@ STEPS = 60
 def run(budget: Budget) -> RowResult:
     """Kill a run that saves after every step at a random time; look at what it left.
 
-    A folder that has its final name, and what LATEST names, count as committed.
+    A folder that has its final name, and what LATEST names, count as committed. Every other run
+    saves while it goes on training.
     """
     tally, random = Tally("F1", TITLE, 1000), budget.random()
     states = _right_states(budget.folder / "whole")
-    config = runs.small_run(steps=STEPS, keep=3)
     during = 0
     for number in range(budget.count(1000, 12)):
         if not budget.has_time():
             break
-        out_dir = budget.folder / f"run-{number}"
-        child = fork(lambda out=out_dir: _run(config, out), budget.folder / "log.txt")  # type: ignore[misc] # mypy cannot infer a lambda's default
+        out_dir = budget.folder / "run"
+        config = runs.small_run(steps=STEPS, keep=3, is_async=bool(number % 2))
+        child = fork(partial(_run, config, out_dir), budget.folder / "log.txt")
         root = out_dir / "checkpoints"
         _wait_for(root)
         delay_s = random.uniform(0, 0.15)
@@ -43,6 +46,7 @@ def run(budget: Budget) -> RowResult:
         child.wait()
         during += any(root.glob(".tmp-*"))
         tally.add(_judge(root, states), f"run {number}, {1000 * delay_s:.1f} ms")
+        shutil.rmtree(out_dir)
     return tally.result(f"{during} of the kills hit a save")
 
 

@@ -31,35 +31,43 @@ RESUMED_EVERY = 25
 
 
 def run(budget: Budget) -> RowResult:
-    """Record the operations of a run, then try every end that they could have had."""
-    config = runs.small_run(steps=STEPS, keep=STEPS, every=1)
-    runs.train(config, budget.folder / "whole")
+    """Record the operations of runs, then try every end that they could have had."""
+    runs.train(runs.small_run(steps=STEPS, keep=STEPS), budget.folder / "whole")
     states = {
         step: runs.contents_of(path)
         for step, path in list_steps(budget.folder / "whole" / "checkpoints")
     }
-    config = runs.small_run(steps=STEPS, keep=KEPT, every=1)
-    runs.train(config, budget.folder / "kept")
-    end = runs.end_of(budget.folder / "kept")
-    operations = _record(config, budget.folder)
-    trees = list(_distinct_states(str(budget.folder / "recorded"), operations))
-    tally = Tally("F2", TITLE, len(operations) + len(trees))
-    for number in budget.sample(list(range(len(operations))), least=6):
-        if budget.has_time():
-            problem = _kill_at(number, config, budget.folder, states, end)
-            tally.add(problem, f"killed at {_shown(operations[number], budget.folder)}")
-    for number, (point, committed, tree) in enumerate(budget.sample(trees, least=60)):
-        if budget.has_time():
-            out_dir = budget.folder / "cut"
-            materialize(tree, out_dir)
-            problem = runs.newest_problem(out_dir / "checkpoints", states, committed)
-            if not problem and number % RESUMED_EVERY == 0:
-                problem = _resume_problem(config, out_dir, end)
-            place = _shown(operations[point - 1], budget.folder) if point else "the start"
-            tally.add(problem, f"power cut after {place}, state {number}")
-            shutil.rmtree(out_dir, ignore_errors=True)
-    note = f"{len(operations)} operations of {STEPS} saves, {len(trees)} states after a power cut"
-    return tally.result(note)
+    tally, notes = Tally("F2", TITLE, 0), []
+    for is_async in (False, True):
+        folder = budget.folder / ("async" if is_async else "sync")
+        folder.mkdir()
+        config = runs.small_run(steps=STEPS, keep=KEPT, is_async=is_async)
+        runs.train(config, folder / "kept")
+        end = runs.end_of(folder / "kept")
+        operations = _record(config, folder)
+        trees = list(_distinct_states(str(folder / "recorded"), operations))
+        tally.row.target += len(operations) + len(trees)
+        notes.append(f"{folder.name}: {len(operations)} operations, {len(trees)} states")
+        for number in budget.sample(list(range(len(operations))), least=3):
+            if budget.has_time():
+                problem = _kill_at(number, config, folder, states, end)
+                tally.add(problem, f"killed at {_shown(operations[number], folder)}")
+        for number, (point, committed, tree) in enumerate(budget.sample(trees, least=30)):
+            if budget.has_time():
+                problem = _power_cut_problem(tree, committed, folder / "cut", states)
+                if not problem and number % RESUMED_EVERY == 0:
+                    problem = _resume_problem(config, folder / "cut", end)
+                place = _shown(operations[point - 1], folder) if point else "the start"
+                tally.add(problem, f"power cut after {place}, state {number}")
+                shutil.rmtree(folder / "cut", ignore_errors=True)
+    return tally.result(f"{STEPS} saves each, after a power cut; {'; '.join(notes)}")
+
+
+def _power_cut_problem(
+    tree: Tree, committed: int, out_dir: Path, states: dict[int, dict[str, str]]
+) -> str:
+    materialize(tree, out_dir)
+    return runs.newest_problem(out_dir / "checkpoints", states, committed)
 
 
 def _record(config: dict[str, Any], folder: Path) -> list[Operation]:

@@ -88,10 +88,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     data = _read_small_file(path)
     try:
         content = json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         msg = f"{path} is not JSON"
         raise CheckpointError(msg) from exc
-    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(f, dict) for f in files.values()):
         msg = f"{path} is not a manifest"
         raise CheckpointError(msg)
     version = content.get("format_version")

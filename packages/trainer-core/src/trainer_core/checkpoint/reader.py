@@ -63,7 +63,7 @@ class Checkpoint:
         """
         try:
             return json.loads(self._listed(name).read_bytes())
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             msg = f"{self.path / name} is not JSON"
             raise CheckpointError(msg) from exc
 

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.checkpoint.continuation import CURE, STATE_TOPICS, describe, require_same
+from trainer_core.checkpoint.document import read_state
 from trainer_core.checkpoint.layout import STATE
 from trainer_core.checkpoint.packing import pack, unpack
 from trainer_core.checkpoint.shadow import borrow
@@ -119,7 +120,7 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
             message lists the components, keys and shapes that differ.
     """
     experiment = state.experiment
-    document = checkpoint.read_json(STATE)
+    document = read_state(checkpoint)
     _check_components(experiment.models, checkpoint)
     restored = {name: _stored_state(checkpoint, document, name) for name in experiment.models}
     for name, module in experiment.models.items():  # all are compared before any is changed
@@ -155,7 +156,7 @@ def restore_training(state: RunState, checkpoint: Checkpoint, *, is_chosen: bool
 
 def restore_counters(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put the counters and the generators where they were; return the loop's own counters."""
-    document = checkpoint.read_json(STATE)
+    document = read_state(checkpoint)
     state.step = int(document["step"])
     state.samples = int(document["samples"])
     state.metrics = dict(document["metrics"])

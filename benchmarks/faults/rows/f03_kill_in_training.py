@@ -1,0 +1,68 @@
+"""F3: SIGKILL of a training run, at any time."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.faults import lives, runs
+from benchmarks.faults.table import Tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.faults.table import Budget, RowResult
+
+TITLE = "killed while training: the end is the uninterrupted one's"
+TARGET = 200
+
+
+class _Kind(NamedTuple):
+    name: str
+    config: dict[str, Any] | Path
+    share: float
+
+
+def run(budget: Budget) -> RowResult:
+    """Kill runs of several kinds at random times, resume them, compare their ends bit for bit."""
+    tally, random = Tally("F3", TITLE, TARGET), budget.random()
+    counts = []
+    for kind in _kinds(budget):
+        whole = budget.folder / kind.name / "whole"
+        whole.parent.mkdir()
+        length_s = lives.measure(kind.config, whole)
+        count = budget.count(round(TARGET * kind.share), 1)
+        killed = 0
+        for number in range(count):
+            if not budget.has_time():
+                break
+            out_dir = budget.folder / kind.name / "run"
+            delay_s = random.uniform(0, length_s)
+            lived = lives.complete(kind.config, out_dir, signal.SIGKILL, [delay_s])
+            problem = lived.problem or lives.difference(out_dir, whole)
+            tally.add(problem, f"{kind.name} {number}, killed after {delay_s:.3f} s")
+            killed += lived.codes[0] == -signal.SIGKILL
+            shutil.rmtree(out_dir)
+        counts.append(f"{kind.name} {killed}")
+    return tally.result(f"killed before their end: {', '.join(counts)}")
+
+
+def _kinds(budget: Budget) -> list[_Kind]:
+    ddp = {"_type_": "ddp", "nproc_per_node": 2}
+    small = {workers: runs.small_run(steps=40, every=3, keep=2) for workers in (0, 2)}
+    for workers, config in small.items():
+        config["data"]["num_workers"] = workers
+    kinds = [
+        _Kind("one-process", small[0], 0.25),
+        _Kind("two-workers", small[2], 0.2),
+        _Kind("il", runs.il_run(budget.folder), 0.2),
+        _Kind("il-two-workers", runs.il_run(budget.folder, num_workers=2), 0.15),
+    ]
+    if budget.is_short:
+        return kinds
+    return [
+        *kinds,
+        _Kind("two-processes", {**small[0], "runner": ddp}, 0.1),
+        _Kind("two-processes-two-workers", {**small[2], "runner": ddp}, 0.1),
+    ]
