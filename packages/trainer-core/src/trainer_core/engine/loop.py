@@ -188,12 +188,12 @@ class _Run:
         reseed = make_step_seeder(experiment.seed, experiment.device)
         accumulation = getattr(experiment.settings, "grad_accum_steps", 1)
         first_micro_batch = ranks.rank * accumulation
-        agree = ranks.any_lately if ranks.world_size > 1 else bool
+        agree, own_flag = _agreement(ranks, interrupted)
         step, total = state.step, state.total_steps
         global_batch, size = experiment.global_batch, state.samples_per_epoch
         total_epochs, window = state.total_epochs, events.window
         events.catch_up(interrupted)
-        while step < total and not interrupted and not state.stop_reason:
+        while step < total and not own_flag and not state.stop_reason:
             start = clock()
             reseed(step, first_micro_batch)
             batch = fetch()
@@ -314,6 +314,18 @@ class _Run:
 
     def _wall_s(self) -> float:
         return self.state.wall_s + time.perf_counter() - self.began
+
+
+def _agreement(
+    ranks: Ranks, interrupted: InterruptFlag
+) -> tuple[Callable[[bool], bool], InterruptFlag | tuple[()]]:
+    """Return how ranks agree that something is due, and the flag that ends the loop at once.
+
+    With several ranks a signal to one of them is something due for all: none leaves alone.
+    """
+    if ranks.world_size == 1:
+        return bool, interrupted
+    return (lambda is_due: ranks.any_lately(is_due or bool(interrupted))), ()
 
 
 def _batches(state: RunState) -> Callable[[], Batch]:
