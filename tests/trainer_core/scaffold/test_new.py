@@ -160,6 +160,13 @@ def test_name_that_cannot_be_used_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_command_of_ours_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plugins", "new", "acme-run", "--kind", "command", "--path", str(tmp_path)]
+    assert main(arguments) == 2
+    message = "error: 'trainer run' is a command of trainer-core; choose another with --key\n"
+    assert capsys.readouterr().err == message
+
+
 def test_key_follows_the_first_hyphen() -> None:
     assert default_key("Acme_Robot.Loss") == "robot_loss"
     assert default_key("acme") == "acme"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trainer_core.discovery.names import COMPONENT_GROUPS
+from trainer_core.discovery.names import COMPONENT_GROUPS, GROUPS
 
 __all__ = ["KINDS", "Kind", "group_of"]
 
@@ -79,6 +79,26 @@ KINDS: dict[str, Kind] = {
         "{params: {inputs: [x], targets: [y]}, batch: {x: [4, 3], y: [4, 2]}}",
         "io: {_type_: $name, inputs: [x], targets: [y]}",
     ),
+    "sched_factory": Kind(
+        "schedulers",
+        "{params: {warmup: 0.5}}",
+        "scheduler: {_type_: $name, warmup: 0.1}",
+    ),
+    "init": Kind(
+        "initializers",
+        "{}",
+        "model: {init: $name, sequential: {layers: [{_type_: mlp, dims: [4, 8, 1]}]}}",
+    ),
+    "hook": Kind(
+        "hooks",
+        "{}",
+        "plugins: {disable: []}  # it listens to every run; [hook.$name] switches it off",
+    ),
+    "command": Kind(
+        "commands",
+        "{}",
+        "# no file names it; on the command line: trainer $name --help",
+    ),
     "op": Kind(
         "ops",
         "{inputs: [[2, 3], [2, 3]], params: {weight: 0.5}}",
@@ -89,4 +109,6 @@ KINDS: dict[str, Kind] = {
 
 def group_of(kind: str) -> str:
     """Return the entry-point group of a kind."""
-    return next(group for group, kinds in COMPONENT_GROUPS.items() if kind in kinds)
+    return next(
+        group for group, kinds in (*COMPONENT_GROUPS.items(), *GROUPS.items()) if kind in kinds
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trainer_core
 from policy_constructor.discovery.metadata import normalize_name
-from trainer_core.discovery.names import OWN_DISTS
+from trainer_core.discovery.names import OWN_COMMANDS, OWN_DISTS
 from trainer_core.errors import UserError
 from trainer_core.scaffold.kinds import KINDS, group_of
 from trainer_core.storage import storage_errors
@@ -22,6 +22,8 @@ __all__ = ["api_range", "default_key", "write_package"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_FUNCTIONS, _TARGETS = ("op", "init"), {"hook": "plugin", "command": "main"}
+_TEMPLATE_OF = {"init": "initializer.py"}  # init.py is the package's own
 _KEY = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -81,12 +83,16 @@ def _require_names(name: str, dist: str, kind: str, key: str, installed: Plugins
     if dist in OWN_DISTS:
         msg = f"{dist!r} is the name of a wheel of ours; choose another"
         raise UserError(msg)
+    if kind == "command" and key in OWN_COMMANDS:
+        msg = f"'trainer {key}' is a command of trainer-core; choose another with --key"
+        raise UserError(msg)
     if not _KEY.fullmatch(key) or keyword.iskeyword(key):
         msg = f"{key!r} cannot be a key; take lower-case letters, digits and '_': --key huber"
         raise UserError(msg)
-    taken = [r for r in installed.registries[kind].refs() if r.key == key and r.dist != dist]
+    taken = [r for r in installed.records() if (r.kind, r.key) == (kind, key) and r.dist != dist]
     if taken:
-        msg = f"{kind} {key!r} is already provided by {taken[0].wheel}; choose another with --key"
+        wheel = f"{taken[0].dist} {taken[0].version}"
+        msg = f"{kind} {key!r} is already provided by {wheel}; choose another with --key"
         raise UserError(msg)
 
 
@@ -99,7 +105,7 @@ def _words(dist: str, kind: str, key: str) -> dict[str, str]:
         "kind": kind,
         "key": key,
         "class_name": class_name,
-        "target": key if kind == "op" else class_name,
+        "target": _TARGETS.get(kind, key if kind in _FUNCTIONS else class_name),
         "module": found.module,
         "group": group_of(kind),
         "values": found.values,
@@ -118,7 +124,7 @@ def _plan(words: dict[str, str]) -> dict[str, str]:
         f"{package}/__init__.py": "init.py",
         f"{package}/conformance.yaml": "conformance.yaml",
         f"{package}/py.typed": "py.typed",
-        f"{package}/{words['module']}.py": f"{words['kind']}.py",
+        f"{package}/{words['module']}.py": _TEMPLATE_OF.get(words["kind"], f"{words['kind']}.py"),
         f"tests/test_{words['key']}.py": test,
     }
 
