@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trainer_core.cli import main
+from trainer_core.cli.run import _say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,3 +182,28 @@ def test_wrong_file_is_refused_before_anything_starts(
     assert captured.out == ""
     assert captured.err.startswith("<cli>:1:10: error: run.seed: expected an integer, found 'x'")
     assert not (experiment_file.parent / "runs").exists()
+
+
+def test_reader_that_has_left_does_not_change_how_a_run_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stream)
+        _say("completed")
+
+
+def test_terminal_is_told_what_to_do_next(
+    fake_runner: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    (fake_runner.parent / "checkpoints" / "step-000000007").mkdir(parents=True)
+    main(["run", str(fake_runner), *FAKE])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("  ") and "eval" not in line] == [
+        "  weights   checkpoints/step-000000007",
+        "  metrics   metrics.jsonl",
+        "  compare   trainer report . OTHER_RUN",
+        "  go on     the same command with trainer.max_steps=14",
+    ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from trainer_core.cli.arguments import config_parser, parse_config_line
+from trainer_core.cli.commands import installed_commands
 from trainer_core.engine.signals import leave_early
 from trainer_core.run import EXIT_CODES, run
 
@@ -53,7 +56,10 @@ def main(argv: list[str]) -> int:
             resume=options.resume,
             dry_run=options.dry_run,
         )
-    print(_summary(result, goes_on=options.resume in {None, "auto"}))
+    text = _summary(result, goes_on=options.resume in {None, "auto"})
+    if sys.stdout is not None and sys.stdout.isatty() and result.status != "checked":
+        text += "\n" + _next_steps(result)
+    _say(text)
     return EXIT_CODES.get(result.status, 0)
 
 
@@ -74,3 +80,26 @@ def _summary(result: RunResult, *, goes_on: bool = True) -> str:
     report = result.out_dir / "report.html"
     lines.append(f"see {report if report.exists() else result.out_dir}")
     return "\n".join(lines)
+
+
+def _next_steps(result: RunResult) -> str:
+    """Return where things are and what may be done with them, for a reader at a terminal."""
+    from trainer_core.checkpoint.layout import list_steps
+
+    saved = list_steps(result.out_dir / "checkpoints")
+    rows = [("weights", str(saved[0][1]))] if saved else []
+    rows.append(("metrics", str(result.out_dir / "metrics.jsonl")))
+    if any(ref.key == "eval" for ref in installed_commands()):
+        rows.append(("evaluate", f"trainer eval {result.out_dir}"))
+    rows.append(("compare", f"trainer report {result.out_dir} OTHER_RUN"))
+    if result.status == "completed":
+        rows.append(("go on", f"the same command with trainer.max_steps={2 * result.step}"))
+    return "\n".join(f"  {name:<10}{text}" for name, text in rows)
+
+
+def _say(text: str) -> None:
+    """Print how a run ended; a reader that has left does not change how it did."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,12 +21,15 @@ class _StepEntry(NamedTuple):
 
 
 class _Timer:
-    __slots__ = ("action", "due", "order", "period_s")
+    __slots__ = ("action", "due", "is_shared", "order", "period_s")
 
-    def __init__(self, order: int, period_s: float, action: Callable[[], object]) -> None:
+    def __init__(
+        self, order: int, period_s: float, action: Callable[[], object], *, is_shared: bool
+    ) -> None:
         self.order = order
         self.period_s = period_s
         self.action = action
+        self.is_shared = is_shared
         self.due = time.perf_counter() + period_s
 
 
@@ -60,10 +63,23 @@ class Timetable:
         self._entries.sort(key=lambda entry: entry.order)
 
     def every_seconds(
-        self, period_s: float, action: Callable[[], object], order: int = LATER
+        self,
+        period_s: float,
+        action: Callable[[], object],
+        order: int = LATER,
+        *,
+        shared: bool = True,
     ) -> None:
-        """Call an action about every `period_s` seconds, after a step."""
-        self._timers.append(_Timer(order, period_s, action))
+        """Call an action about every `period_s` seconds, after a step.
+
+        Args:
+            period_s: Time between two calls, in seconds.
+            action: What to call.
+            order: Its place among what is due at the same step.
+            shared: Every rank enters it, and calls it after the same step. False: this rank alone
+                has it, and the action must not wait for others.
+        """
+        self._timers.append(_Timer(order, period_s, action, is_shared=shared))
         self._timers.sort(key=lambda timer: timer.order)
 
     def on_wake(self, check: Callable[[], object]) -> None:
@@ -91,7 +107,8 @@ class Timetable:
             if entry.next_after(step - 1) == step
         ]
         for timer in self._timers:
-            if ranks.any(now >= timer.due):
+            is_due = now >= timer.due
+            if ranks.any(is_due) if timer.is_shared else is_due:
                 due.append((timer.order, timer.action))
                 timer.due = now + timer.period_s
         for _, action in sorted(due, key=lambda item: item[0]):
