@@ -55,7 +55,7 @@ def test_nan_is_a_number() -> None:
 
 
 def test_integer_beyond_the_digit_limit_raises() -> None:
-    with pytest.raises(ValueError, match="Exceeds the limit"):
+    with pytest.raises(ValueError, match="the integer has too many digits"):
         parse_scalar("1" * 5000)
 
 
@@ -126,3 +126,9 @@ def test_kind_is_named_in_words(value: Any, kind: str) -> None:
 )
 def test_value_is_shown_shortened_and_without_secrets(node: Node, text: str) -> None:
     assert show(node) == text
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1.0e400", "9" * 400 + "."])
+def test_number_beyond_all_floats_raises(text: str) -> None:
+    with pytest.raises(ValueError, match="the number is too large"):
+        parse_scalar(text)

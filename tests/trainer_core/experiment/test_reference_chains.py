@@ -101,3 +101,61 @@ def test_key_of_the_engine_through_a_reference() -> None:
         "    |                 ^^^^\n"
         "    = used by trainer.max_steps at steps.yaml:3:22"
     )
+
+
+@pytest.mark.usefixtures("files")
+def test_override_into_a_model_file_says_what_can_be_changed() -> None:
+    assert shown("base.yaml", "model.layers.0.width=3") == (
+        "<cli>:1:14: error: model.layers.0.width: there is no list at 'model.layers'\n"
+        "  1 | model.layers.0.width=3\n"
+        "    |              ^\n"
+        "    = model is in the file models/net.yaml; an experiment changes its params: "
+        "model.params.NAME=VALUE"
+    )
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer=default", "{_type_: default, ...}"),
+        ("callbacks=ema", "- {_type_: ema}"),
+        ("callbacks=[ema]", "{_type_: ema}"),
+        ("model=models/net.yaml", "{config: models/net.yaml}"),
+        ("run=a", ""),
+    ],
+)
+def test_name_that_stands_alone_is_shown_as_a_mapping(override: str, expected: str) -> None:
+    problems = load_experiment("base.yaml", [override], strict=False).problems
+    assert problems[0].expected == expected
+    assert problems[0].code == "wrong-type"
+
+
+def test_dotted_key_in_a_file_is_explained(files: None, tmp_path: Path) -> None:
+    del files
+    (tmp_path / "dotted.yaml").write_text("defaults: [base.yaml]\nrun.name: b\n")
+    assert shown("dotted.yaml") == (
+        "dotted.yaml:2:1: error: run.name: unknown key 'run.name'\n"
+        "  2 | run.name: b\n"
+        "    | ^^^^^^^^\n"
+        "    = expected run: {name: ...}; only the command line takes keys with dots"
+    )
+
+
+def test_file_that_includes_itself_has_no_other_mistake(files: None, tmp_path: Path) -> None:
+    del files
+    (tmp_path / "self.yaml").write_text("defaults: [self.yaml]\n")
+    assert shown("self.yaml") == (
+        "self.yaml:1:12: error: defaults.0: the files include each other: self.yaml -> self.yaml\n"
+        "  1 | defaults: [self.yaml]\n"
+        "    |            ^^^^^^^^^"
+    )
+
+
+@pytest.mark.usefixtures("files")
+def test_number_beyond_all_floats_is_a_mistake() -> None:
+    assert shown("base.yaml", "optimizer.lr=1e999") == (
+        "<cli>:1:14: error: the number is too large; write .inf for infinity\n"
+        "  1 | optimizer.lr=1e999\n"
+        "    |              ^^^^^"
+    )

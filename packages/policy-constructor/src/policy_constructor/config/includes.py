@@ -78,6 +78,7 @@ class Loader:
             chain = list(self._active.values())[list(self._active).index(real) :]
             message = f"the files include each other: {' -> '.join([*chain, chain[0]])}"
             self.report.add(place, message, path, code="include-cycle")
+            self.report.incomplete = True
         elif len(self._active) >= MAX_DEPTH:
             message = f"more than {MAX_DEPTH} files include one another"
             self.report.add(place, message, path, code="too-deep")

@@ -141,8 +141,8 @@ def _read_value(text: str, start: Mark, path: Path, report: Report) -> Node | No
     else:
         try:
             node.value = parse_scalar(stripped)
-        except ValueError:
-            report.poison(node, "the integer has too many digits", code="too-large")
+        except ValueError as error:
+            report.poison(node, str(error), code="too-large")
     return node
 
 

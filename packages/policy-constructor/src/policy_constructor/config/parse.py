@@ -111,9 +111,8 @@ class _Builder:
         if event.implicit[0]:
             try:
                 node.value = parse_scalar(text)
-            except ValueError:
-                message = "the integer has too many digits"
-                self.report.poison(node, message, self.path(), code="too-large")
+            except ValueError as error:
+                self.report.poison(node, str(error), self.path(), code="too-large")
         self.check_tag(event, node)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(node, 1 + (len(text) >> 10))

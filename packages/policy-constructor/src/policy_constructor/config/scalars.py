@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isinf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,19 +35,32 @@ def parse_scalar(text: str) -> Scalar:
     """Return the value of a plain scalar; what is nothing else is text.
 
     Raises:
-        ValueError: An integer has more digits than Python converts.
+        ValueError: An integer has more digits than Python converts, or a number with a fraction
+            or an exponent is too large for a float; the message says which.
     """
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _FIRST_OF_NUMBER:
         return text
     if _INTEGER.fullmatch(text):
-        return int(text)
+        return _to_integer(text)
     if _FLOAT.fullmatch(text):
-        return float(text)
+        value = float(text)
+        if isinf(value):
+            message = "the number is too large; write .inf for infinity"
+            raise ValueError(message)
+        return value
     if _PREFIXED.fullmatch(text):
         return int(text, 0)
     return text
+
+
+def _to_integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        message = "the integer has too many digits"
+        raise ValueError(message) from error
 
 
 def format_scalar(value: Scalar) -> str:

@@ -14,6 +14,7 @@ from trainer_core.discovery.recipes import find_config
 from trainer_core.experiment.batch_keys import BatchCheck
 from trainer_core.experiment.check import ENGINE_KEYS, ComponentCheck
 from trainer_core.experiment.cross_checks import check_together
+from trainer_core.experiment.model_files import explain_override
 from trainer_core.experiment.model_plans import ModelPlan, plan_models
 from trainer_core.experiment.patching import apply_config_hooks, set_runner
 from trainer_core.experiment.schema import ComponentSection
@@ -131,7 +132,8 @@ def load_experiment(
     )
     if resolved.root.is_mapping:
         _check(experiment)
-    experiment.problems = sort_problems(_once([*resolved.problems, *experiment.problems]))
+    of_language = [explain_override(problem, resolved) for problem in resolved.problems]
+    experiment.problems = sort_problems(_once([*of_language, *experiment.problems]))
     if strict and experiment.problems:
         raise ConfigError(experiment.problems)
     return experiment

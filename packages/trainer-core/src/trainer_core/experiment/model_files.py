@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from policy_constructor.graph.ir import GraphIR
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["ModelFile", "compiled", "in_experiment", "open_model_file"]
+__all__ = ["ModelFile", "compiled", "explain_override", "in_experiment", "open_model_file"]
 
 _USED = re.compile(r"used by (\S+) at (.+):(\d+):(\d+)(?: and \d+ more)?")
 
@@ -130,6 +130,18 @@ def _with_our_path(note: str, places: Mapping[tuple[str, int, int], Path]) -> st
     used = _USED.fullmatch(note)
     path = places.get((used[2], int(used[3]), int(used[4]))) if used else None
     return note if used is None or path is None else note.replace(used[1], dotted(path), 1)
+
+
+def explain_override(problem: Problem, resolved: ResolvedConfig) -> Problem:
+    """Say of an override that leads into a component's file how to change that."""
+    keys = problem.path.split(".")
+    place = tuple(keys[: 1 + (keys[0] == "models")])
+    config = resolved.node(*place, "config") if keys[0] in {"model", "models"} else None
+    if problem.code != "override" or config is None or not isinstance(config.value, str):
+        return problem
+    name = dotted(place)
+    note = f"{name} is in the file {config.value}; an experiment changes its params: "
+    return replace(problem, notes=(*problem.notes, f"{note}{name}.params.NAME=VALUE"))
 
 
 def _params(file: ResolvedConfig) -> dict[str, Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from policy_constructor.config.node import free_names, to_plain
 from policy_constructor.spelling import nearest
+from trainer_core.discovery.names import POSITIONS
 from trainer_core.experiment.schema import COMPONENT_BODIES, ComponentSection, ExperimentConfig
 from trainer_core.experiment.wording import near_choices, wrong_value
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_removed_keys", "validate"]
 
+_NAME = re.compile(r"[\w./:-]+")
 _PLUGIN_SWITCH = "PYDANTIC_DISABLE_PLUGINS"
 LANGUAGE_KEYS = ("defaults", "templates", "model")
 _REPLACEMENT = (
@@ -170,11 +173,26 @@ def _problems(
                     path,
                     wrong_value(found),
                     code="wrong-type",
+                    expected=_as_mapping(path, found[0]["input"]),
                     suggestions=near_choices(found),
                 )
             )
     left = [path for path in by_place if path in missing and path not in explained]
     return problems + [_missing_key(resolved, path) for path in left]
+
+
+def _as_mapping(path: Path, value: Any) -> str:
+    """Return how to write the name of a component, or of a model file, that stands alone."""
+    section = str(path[0]) if path else ""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        return ""
+    if path == ("model",) or (section == "models" and len(path) == 2):
+        return f"{{config: {value}}}" if value.endswith((".yaml", ".yml")) else ""
+    if section not in POSITIONS:
+        return ""
+    if section in {"callbacks", "loggers", "metrics"}:
+        return f"{'' if len(path) > 1 else '- '}{{_type_: {value}}}" if len(path) < 3 else ""
+    return f"{{_type_: {value}, ...}}" if len(path) == 1 else ""
 
 
 def _place(root: Node, details: ErrorDetails) -> Path:
@@ -202,6 +220,15 @@ def _is_poisoned(root: Node, path: Path) -> bool:
 
 
 def _unknown_key(resolved: ResolvedConfig, path: Path, near: tuple[str, ...]) -> Problem:
+    first, dot, rest = str(path[-1]).partition(".")
+    if dot and rest and first in _fields(path[:-1]):
+        return resolved.problem(
+            path,
+            f"unknown key {path[-1]!r}",
+            on="key",
+            code="unknown-key",
+            expected=f"{first}: {{{rest}: ...}}; only the command line takes keys with dots",
+        )
     known = "" if near else ", ".join(_fields(path[:-1]))
     return resolved.problem(
         path,
