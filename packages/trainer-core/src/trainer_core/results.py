@@ -14,12 +14,13 @@ class RunResult:
     """How a run ended.
 
     Attributes:
-        status: `completed` or `interrupted`; a run that fails raises.
+        status: `completed` or `interrupted`, of a dry run `checked`; a run that fails raises.
         step: Optimizer steps done.
         metrics: The newest value of every metric.
         evaluation: The result of the newest evaluation; empty if there was none.
         out_dir: The run folder.
         wall_s: Seconds of the run, all its processes one after the other.
+        report: What a dry run found; else empty.
     """
 
     status: str
@@ -28,3 +29,4 @@ class RunResult:
     evaluation: dict[str, Any] = field(default_factory=dict)
     out_dir: Path = field(default_factory=Path)
     wall_s: float = 0.0
+    report: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer_core.engine.build import build_experiment
+from trainer_core.engine.dry_run import dry_run
 from trainer_core.engine.loop import fit
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
@@ -30,5 +31,5 @@ class LocalRunner:
         out_dir = Path(experiment.config.run.out_dir)
         built = build_experiment(experiment, ranks)
         if experiment.dry_run:
-            return RunResult("checked", 0, out_dir=out_dir)
+            return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
         return fit(built, out_dir, ranks=ranks, resume=experiment.config.run.resume)

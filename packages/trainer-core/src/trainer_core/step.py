@@ -203,6 +203,10 @@ class LossTrainer(ABC):
         if self.loss_scale is not None and "loss_scale" in state:
             self.loss_scale.load_state_dict(state["loss_scale"])
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._update.zero_grad()
+
     def reseed(self, step: int) -> None:
         """Seed torch's generators as the loop does before a step."""
         self._reseed(step, self.options.ranks.rank * self.options.grad_accum_steps)

@@ -198,10 +198,10 @@ class Update:
 
 
 class Buffers:
-    """Copies of the models' floating buffers, such as running means: a skipped step leaves none."""
+    """Copies of the models' buffers, such as running means: a skipped step leaves none."""
 
     def __init__(self, models: nn.ModuleDict) -> None:
-        self._buffers = [buffer for buffer in models.buffers() if buffer.is_floating_point()]
+        self._buffers = list(models.buffers())
         self._copies = [buffer.clone() for buffer in self._buffers]
 
     def save(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -31,7 +32,9 @@ def main(argv: list[str]) -> int:
         help="go on although this differs from the checkpoint: data, schedule, ...",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything and stop before the first step"
+        "--dry-run",
+        action="store_true",
+        help="build everything, compute one batch and report; train and write nothing",
     )
     parser.add_argument(
         "--sweep",
@@ -40,14 +43,16 @@ def main(argv: list[str]) -> int:
         metavar="KEY=VALUES",
         help="run a grid: lr=1e-3,1e-4 seed=range(3); also linspace(a,b,n), logspace(a,b,n)",
     )
-    parser.add_argument("--json", action="store_true", help="with --sweep: print sweep.json")
+    parser.add_argument("--json", action="store_true", help="with --sweep or --dry-run: print JSON")
     options = parse_config_line(parser, argv)
     if options.sweep:
         from trainer_core.cli.sweep import run_sweep
 
         return run_sweep(options)
-    if options.json:
-        parser.error("--json goes with --sweep; the result of one run is its summary.json")
+    if options.json and not options.dry_run:
+        parser.error(
+            "--json goes with --sweep or --dry-run; the result of one run is its summary.json"
+        )
     with leave_early():  # from here on: importing torch alone takes seconds
         result = run(
             options.config,
@@ -56,6 +61,9 @@ def main(argv: list[str]) -> int:
             resume=options.resume,
             dry_run=options.dry_run,
         )
+    if options.json:
+        _say(json.dumps(result.report, indent=1))
+        return EXIT_CODES.get(result.status, 0)
     text = _summary(result, goes_on=options.resume in {None, "auto"})
     if sys.stdout is not None and sys.stdout.isatty() and result.status != "checked":
         text += "\n" + _next_steps(result)
@@ -64,6 +72,10 @@ def main(argv: list[str]) -> int:
 
 
 def _summary(result: RunResult, *, goes_on: bool = True) -> str:
+    if result.report:
+        from trainer_core.engine.dry_run import describe_dry_run
+
+        return describe_dry_run(result.report)
     if result.status == "checked":
         return "everything is checked and built; nothing was trained"
     lines = [f"{result.status} after {result.step} steps, {result.wall_s:.0f} s"]

@@ -28,6 +28,8 @@ class Events:
         rates: Learning rate that the last step used, for each optimizer.
         data_s: Seconds spent on waiting for data since the last log line.
         step_s: Seconds spent on steps since the last log line, data included.
+        flops_share: Operations of a step as a share of what the device could do in a second; 0:
+            not known.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Events:
         self.rates: list[float] = []
         self.data_s = 0.0
         self.step_s = 0.0
+        self.flops_share = 0.0
         self._timed_from = state.step
         self._validation: dict[str, float] = {}
         self._validated_step = -1
@@ -125,6 +128,8 @@ class Events:
             record["data_s"] = self.data_s / steps
             record["step_s"] = self.step_s / steps
             record["data_share"] = self.data_s / self.step_s
+            if self.flops_share:
+                record["mfu"] = self.flops_share * steps / self.step_s
             record["samples_per_s"] = state.experiment.global_batch * steps / self.step_s
         self.data_s = self.step_s = 0.0
         self._timed_from = state.step

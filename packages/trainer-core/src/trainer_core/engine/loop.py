@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from trainer_core.engine.runfolder import RunFolder
 from trainer_core.engine.saving import Saver
 from trainer_core.engine.signals import catch_interrupts
 from trainer_core.engine.state import RunState
+from trainer_core.engine.summary import introduce
+from trainer_core.engine.throughput import count_flops, peak_flops
 from trainer_core.engine.timetable import Timetable
 from trainer_core.engine.watchdog import Watchdog
 from trainer_core.errors import StorageError, TrainerError
@@ -76,6 +79,7 @@ def fit(
     state = RunState(experiment, out_dir, ranks, timetable, experiment.total_steps)
     folder = RunFolder(out_dir)
     run = _Run(state, folder, progress or open_progress(is_main=ranks.is_main))
+    run.introduces = progress is None
     with catch_interrupts(timetable.wake) as interrupted:
         checkpoint = find_together(folder.checkpoints, resume, ranks)
         if checkpoint is not None:
@@ -94,6 +98,7 @@ class _Run:
         self.folder = folder
         self.progress = progress
         self.loggers = Loggers(state.experiment.loggers if state.ranks.is_main else [])
+        self.introduces = False
         self.began = time.perf_counter()
         self.guard = Guard(state)
         self.events = Events(state, folder, progress, self.loggers, self.guard)
@@ -138,8 +143,11 @@ class _Run:
             state.wall_s = float(counters["wall_s"])
         experiment.hooks.call("trainer_fit_start", state=state)
         self.loggers.start(self._describe(checkpoint))
+        if self.introduces and state.ranks.is_main:
+            introduce(experiment, sys.stderr)
         self.progress.start(state)
         self.events.schedule(self._wall_s)
+        self.events.flops_share = _flops_share(experiment)
         state.timetable.start(state.step, state.total_steps)
         gc.freeze()  # what exists now lives as long as the run: collections skip it until the end
 
@@ -341,6 +349,17 @@ def _batches(state: RunState) -> Callable[[], Batch]:
         pin_memory=experiment.device.type == "cuda",
     )
     return source.iterate(state.samples)
+
+
+def _flops_share(experiment: Experiment) -> float:
+    """Return a step's operations as a share of what the device does in a second; 0: not known."""
+    options = getattr(experiment.trainer, "options", None)
+    if experiment.loaded is None or options is None:
+        return 0.0
+    given = experiment.loaded.config.run.peak_tflops
+    peak = peak_flops(experiment.device, options.precision, given)
+    flops = None if peak is None else count_flops(experiment)
+    return flops / peak if flops and peak else 0.0
 
 
 def _preparation(experiment: Experiment) -> Callable[[Batch], Batch] | None:

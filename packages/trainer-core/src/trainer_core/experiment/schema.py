@@ -110,6 +110,11 @@ class RunSection(_Section):
     threads: Threads | None = Field(
         None, description="CPU threads of torch; null: the processors that loaders leave."
     )
+    peak_tflops: PositiveFloat | None = Field(
+        None,
+        description="What the device computes at most, in 10^12 FLOP/s, for `mfu` in the log; "
+        "null: as known of some CUDA devices, else no mfu.",
+    )
     watchdog_s: PositiveFloat | None = Field(
         600.0,
         description="End the process, with the stacks of its threads, after so many seconds "
