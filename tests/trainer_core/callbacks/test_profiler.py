@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trainer_core.callbacks.profiler import Profiler
+from trainer_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,15 +53,22 @@ def test_tracing_changes_no_number(train: Callable[..., RunResult]) -> None:
     assert traced.metrics["loss"] == plain.metrics["loss"]
 
 
-def test_folder_that_refuses_is_a_warning(
-    train: Callable[..., RunResult], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def block(experiment: Any) -> None:
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "profile").write_text("in the way")
+class Blocks:
+    """Puts a file where the folder would be."""
 
+    @hookimpl
+    def trainer_fit_start(self, state: Any) -> None:
+        (state.out_dir / "profile").write_text("in the way")
+
+
+def test_folder_that_refuses_is_a_warning(
+    train: Callable[..., RunResult], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
-        result = train(callbacks=[profiler(from_step=2)], spy=block, resume="auto")
+        result = train(
+            callbacks=[profiler(from_step=2)],
+            spy=lambda experiment: experiment.hooks._manager.register(Blocks()),
+        )
     assert result.status == "completed"
     assert "profiler: cannot write" in caplog.text
 

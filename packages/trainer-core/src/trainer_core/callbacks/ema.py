@@ -63,6 +63,10 @@ class EMA:
         self._weights = _trained_tensors(state)
         if not self.averages:
             self.averages = {name: w.detach().clone() for name, w in self._weights.items()}
+        self._pair_up()
+
+    def _pair_up(self) -> None:
+        """Put the averages beside the weights that they follow."""
         names = list(self._weights)
         floating = [name for name in names if self._weights[name].is_floating_point()]
         others = [name for name in names if not self._weights[name].is_floating_point()]
@@ -131,6 +135,8 @@ class EMA:
             raise CheckpointError(msg)
         self.updates = int(payload["ema"]["updates"])
         self.averages = {name: averages[name].to(weights[name].device) for name in weights}
+        if self._weights:  # the run goes back to a checkpoint of its own
+            self._pair_up()
 
     def _pairs(self, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
         weights = [self._weights[name].detach() for name in names]

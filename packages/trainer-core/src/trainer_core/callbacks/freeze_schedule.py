@@ -12,6 +12,7 @@ from trainer_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from torch import nn
 
@@ -85,7 +86,7 @@ class FreezeSchedule:
         """
         self._chosen = self._choose(state)
         self._require_training(state)
-        self._apply(state)
+        self._apply(state, state.step)
         switches = sorted(
             {step for part in self.parts.values() for step in part if step is not None}
         )
@@ -94,7 +95,21 @@ class FreezeSchedule:
             return next((s for s in switches if s > step), _NEVER)
 
         timetable = state.timetable
-        timetable.at_steps(next_switch, lambda: self._apply(state), timetable.LATER)
+        timetable.at_steps(next_switch, lambda: self._apply(state, state.step), timetable.LATER)
+
+    @hookimpl
+    def trainer_checkpoint_save(self, state: RunState, payload: dict[str, Any]) -> None:
+        """Save the step, on which all depends."""
+        payload["freeze_schedule"] = {"step": state.step}
+
+    @hookimpl
+    def trainer_checkpoint_load(
+        self, state: RunState, payload: Mapping[str, Any], path: Path
+    ) -> None:
+        """Freeze what the checkpoint's step has frozen, if a run goes back while it trains."""
+        del path
+        if self._chosen and "freeze_schedule" in payload:
+            self._apply(state, int(payload["freeze_schedule"]["step"]))
 
     @hookimpl
     def trainer_fit_end(self, state: RunState) -> None:
@@ -148,10 +163,10 @@ class FreezeSchedule:
                 msg = f"freeze_schedule: every parameter is frozen after {step} steps"
                 raise UserError(msg)
 
-    def _apply(self, state: RunState) -> None:
-        """Freeze and unfreeze as this step has it."""
+    def _apply(self, state: RunState, step: int) -> None:
+        """Freeze and unfreeze as a step has it."""
         for parameter, parts in self._chosen:
-            is_frozen = _is_frozen(parts, state.step)
+            is_frozen = _is_frozen(parts, step)
             if is_frozen and parameter.requires_grad:
                 parameter.grad = None
             parameter.requires_grad = not is_frozen

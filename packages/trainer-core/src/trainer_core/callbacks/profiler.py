@@ -87,8 +87,8 @@ class Profiler:
         self._finish(state)
 
     def _start(self, state: RunState) -> None:
-        if not state.ranks.is_main or state.step >= state.total_steps:
-            return
+        if not state.ranks.is_main or state.step >= state.total_steps or self._profile is not None:
+            return  # it runs already where the run went back to an earlier step
         activities = [ProfilerActivity.CPU]
         if state.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)

@@ -1,0 +1,57 @@
+"""A run that goes back to a checkpoint while it trains takes its callbacks back with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+
+from trainer_core.sampling import SampleOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer_core.results import RunResult
+
+BAD_STEP = 5
+CALLBACKS = [
+    {"_type_": "model_checkpoint", "every_n_steps": 3, "keep_last": 9},
+    {"_type_": "ema", "decay": 0.9},
+    {"_type_": "freeze_schedule", "parts": {"model/*0.*": {"freeze_at": 4, "unfreeze_at": 7}}},
+    {"_type_": "profiler", "from_step": 2, "steps": 6},
+]
+
+
+class Poisoned:
+    """Data that have a NaN in the batch of one step only."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.bad = SampleOrder(22, 0).indices(BAD_STEP * 4, BAD_STEP * 4 + 4).tolist()
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitems__(self, indices: Any) -> Any:
+        batch = self.dataset.__getitems__(indices)
+        if indices.tolist() == self.bad:
+            batch["x"][2] = float("nan")
+        return batch
+
+
+def poison(experiment: Any) -> None:
+    experiment.dataset = Poisoned(experiment.dataset)
+
+
+def test_averages_and_frozen_parts_go_back_too(
+    train: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    for policy in ("skip", "rollback"):
+        changes = (f"trainer.on_nonfinite={policy}", "trainer.log_every_n_steps=1")
+        train(*changes, out=policy, spy=poison, callbacks=CALLBACKS)
+    for kind in ("model.model", "ema.model", "optim.default"):
+        file = f"checkpoints/step-000000013/{kind}.safetensors"
+        skipped, rolled = (load_file(tmp_path / out / file) for out in ("skip", "rollback"))
+        assert all(torch.equal(skipped[name], rolled[name]) for name in skipped)
