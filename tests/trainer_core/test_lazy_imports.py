@@ -28,6 +28,7 @@ COMMANDS = [
     (["check", str(EXPERIMENT)], HEAVY | {"experiments_il", "pluggy"}),
     (["check", "il/pick_place"], HEAVY | {"pluggy"}),  # its data set names a light description
     (["check", "nothing.yaml"], HEAVY | {"experiments_il", "pluggy"}),
+    (["ckpt", "ls", "nothing"], HEAVY | {"experiments_il", "pluggy"}),
     (["run", "--help"], HEAVY),
     (["run", str(EXPERIMENT), "run.seed=x"], HEAVY),
 ]

@@ -196,3 +196,19 @@ def test_path_without_checkpoint_is_named(tmp_path: Path) -> None:
 
 def test_no_checkpoint_means_the_beginning(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path / "checkpoints", "auto") is None
+
+
+def test_checkpoint_of_a_newer_format_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "checkpoints"
+    with monkeypatch.context() as newer:
+        newer.setattr("trainer_core.checkpoint.layout.FORMAT_VERSION", 2)
+        folder = commit_checkpoint(begin_checkpoint(root, 5), Snapshot(step=5))
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(root, "auto")
+    assert str(caught.value) == (
+        f"{folder}/MANIFEST.json was written by a newer trainer-core (format 2; this one reads "
+        "1): upgrade trainer-core to use it"
+    )
+    assert folder.is_dir()

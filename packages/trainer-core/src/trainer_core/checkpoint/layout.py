@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from trainer_core.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "MANIFEST",
     "QUARANTINE",
     "STATE",
+    "NewerFormatError",
     "list_steps",
     "read_manifest",
     "seal_manifest",
@@ -52,6 +53,11 @@ GONE_PREFIX = f"{TEMPORARY_PREFIX}gone-"
 _STEP_FOLDER = re.compile(r"step-(\d{9,})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
 _MANIFEST_BYTES = 16 * 1024 * 1024
+_CHUNK = 4 * 1024 * 1024
+
+
+class NewerFormatError(CheckpointError):
+    """A checkpoint was written by a newer version: it is whole, and not for this one to judge."""
 
 
 def step_name(step: int) -> str:
@@ -96,17 +102,36 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         msg = f"{path} is not a manifest"
         raise CheckpointError(msg)
     version = content.get("format_version")
+    is_as_written = content.pop("manifest_sha256", None) == _content_hash(content)
+    if is_as_written and isinstance(version, int) and version > FORMAT_VERSION:
+        msg = (
+            f"{path} was written by a newer trainer-core (format {version}; this one reads "
+            f"{FORMAT_VERSION}): upgrade trainer-core to use it"
+        )
+        raise NewerFormatError(msg)
     if version != FORMAT_VERSION:
         msg = f"{path} has format {version!r}; this version of trainer-core reads {FORMAT_VERSION}"
         raise CheckpointError(msg)
-    if content.pop("manifest_sha256", None) != _content_hash(content):
+    if not is_as_written:
         msg = f"{path} was changed after it was written"
         raise CheckpointError(msg)
     return content
 
 
-def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+def verify_files(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    *,
+    is_full: bool = True,
+    progress: Callable[[int], object] = lambda _bytes: None,
+) -> None:
     """Check every file of a checkpoint against its manifest.
+
+    Args:
+        folder: The checkpoint.
+        manifest: Its manifest.
+        is_full: Whether to read the files; else only names, kinds and sizes are checked.
+        progress: Called with the bytes that were read since the last call.
 
     Raises:
         CheckpointError: A file is missing, a link, of another size or content, or has a name
@@ -124,11 +149,18 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
         if size != wanted:
             msg = f"{path} has {size} bytes, its manifest says {wanted}"
             raise CheckpointError(msg)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry.get("sha256"):
+        if is_full and _file_hash(path, progress) != entry.get("sha256"):
             msg = f"{path} is corrupt: its sha256 is not the one in its manifest"
             raise CheckpointError(msg)
+
+
+def _file_hash(path: Path, progress: Callable[[int], object]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+            progress(len(data))
+    return digest.hexdigest()
 
 
 def _read_small_file(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from trainer_core.checkpoint.layout import (
     MANIFEST,
     QUARANTINE,
+    NewerFormatError,
     list_steps,
     read_manifest,
     step_name,
@@ -98,10 +99,16 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest_valid(root: Path, *, quarantine: bool = True) -> Checkpoint | None:
-    """Return the newest checkpoint that verifies; move the bad ones before it out of the way."""
+    """Return the newest checkpoint that verifies; move the bad ones before it out of the way.
+
+    Raises:
+        NewerFormatError: One was written by a newer version.
+    """
     for _, folder in list_steps(root):
         try:
             return open_checkpoint(folder)
+        except NewerFormatError:
+            raise  # it is whole: neither put away nor passed over
         except CheckpointError as exc:
             if not quarantine:
                 continue

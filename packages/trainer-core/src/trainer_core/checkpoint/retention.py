@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["prune"]
 
 
-def prune(root: Path, keep_last: int, *, keep_steps: Iterable[int] = ()) -> list[int]:
+def prune(
+    root: Path, keep_last: int, *, keep_steps: Iterable[int] = (), keep_newest: bool = True
+) -> list[int]:
     """Delete all checkpoints but the newest `keep_last`; return the steps that went.
 
     Called right after a checkpoint was committed, which is the newest and is always kept. A
@@ -25,10 +27,12 @@ def prune(root: Path, keep_last: int, *, keep_steps: Iterable[int] = ()) -> list
         root: `<out_dir>/checkpoints`.
         keep_last: How many to keep, at least 1.
         keep_steps: Further steps to keep.
+        keep_newest: Whether the newest is kept in any case; false where the caller has found out
+            which one is whole, and keeps that.
     """
     kept = set(keep_steps)
     gone = []
-    for step, folder in list_steps(root)[max(1, keep_last) :]:
+    for step, folder in list_steps(root)[max(int(keep_newest), keep_last) :]:
         if step in kept or folder.is_symlink():
             continue
         with suppress(OSError):  # what cannot be deleted now is tried again after the next save

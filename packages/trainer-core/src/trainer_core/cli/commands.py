@@ -58,6 +58,18 @@ COMMANDS = {
     ("model", "show"): Command(
         "model show CONFIG", "trainer_core.cli.model_show", "show a model's parts and graph"
     ),
+    ("ckpt", "ls"): Command(
+        "ckpt ls RUN", "trainer_core.cli.ckpt_ls", "list the checkpoints of a run"
+    ),
+    ("ckpt", "verify"): Command(
+        "ckpt verify RUN", "trainer_core.cli.ckpt_verify", "find damaged checkpoints"
+    ),
+    ("ckpt", "prune"): Command(
+        "ckpt prune RUN", "trainer_core.cli.ckpt_prune", "delete all but the newest and the best"
+    ),
+    ("ckpt", "export"): Command(
+        "ckpt export RUN OUT", "trainer_core.cli.ckpt_export", "write the policy alone, to be used"
+    ),
     ("plugins", "list"): Command(
         "plugins list", "trainer_core.cli.plugins_list", "list what is installed"
     ),

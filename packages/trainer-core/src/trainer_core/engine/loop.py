@@ -17,6 +17,7 @@ from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
 from trainer_core.engine.resuming import find_together
 from trainer_core.engine.runfolder import RunFolder
+from trainer_core.engine.runlock import hold_together
 from trainer_core.engine.saving import Saver
 from trainer_core.engine.signals import catch_interrupts
 from trainer_core.engine.state import RunState
@@ -80,7 +81,10 @@ def fit(
     folder = RunFolder(out_dir)
     run = _Run(state, folder, progress or open_progress(is_main=ranks.is_main))
     run.introduces = progress is None
-    with catch_interrupts(timetable.wake) as interrupted:
+    with (
+        hold_together(out_dir, experiment.loaded, ranks),
+        catch_interrupts(timetable.wake) as interrupted,
+    ):
         checkpoint = find_together(folder.checkpoints, resume, ranks)
         if checkpoint is not None:
             run.saver.restore(checkpoint, is_chosen=resume != "auto")

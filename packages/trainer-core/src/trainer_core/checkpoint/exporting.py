@@ -1,0 +1,156 @@
+"""A checkpoint -> one folder with the policy alone; nothing here needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from policy_constructor.config import Node, resolve_config, to_yaml
+from trainer_core.checkpoint.layout import STATE, read_manifest, verify_files
+from trainer_core.errors import CheckpointError, UserError
+from trainer_core.storage import flush_to_disk, make_folder, storage_errors, write_new_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["export_policy"]
+
+_FORMAT_VERSION = 1
+_CONFIG = "config.resolved.yaml"
+_CHUNK = 4 * 1024 * 1024
+
+
+def export_policy(
+    checkpoint: Path,
+    out: Path,
+    *,
+    ema: bool | None = None,
+    drop: Iterable[str] = (),
+    progress: Callable[[int], object] = lambda _bytes: None,
+) -> dict[str, Any]:
+    """Write what using a policy needs; `policy_constructor.exported.load_export` reads it.
+
+    Args:
+        checkpoint: The checkpoint's folder; it is verified first.
+        out: The new folder. It appears whole or not at all.
+        ema: Whether to take the averaged weights; None: if there are any.
+        drop: Keys of a component that say nothing about the model.
+        progress: Called with the bytes that were verified.
+
+    Returns:
+        The content of `policy.json`.
+
+    Raises:
+        CheckpointError: The checkpoint is not whole, or has no record of its model.
+        UserError: `out` exists, or there are no averaged weights and they were asked for.
+        StorageError: The disk refuses.
+    """
+    if out.exists() or out.is_symlink():
+        msg = f"{out} exists; name a new folder"
+        raise UserError(msg)
+    manifest = read_manifest(checkpoint)
+    verify_files(checkpoint, manifest, progress=progress)
+    if _CONFIG not in manifest["files"]:
+        msg = f"{checkpoint} has no {_CONFIG}: its model was put together in Python"
+        raise CheckpointError(msg)
+    averaged = sorted(name for name in manifest["files"] if name.startswith("ema."))
+    if ema and not averaged:
+        msg = f"{checkpoint} has no averaged weights: the run had no cb.ema"
+        raise UserError(msg)
+    make_folder(out.parent)
+    temporary = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.tmp"
+    with storage_errors(out):
+        temporary.mkdir()
+        try:
+            about = _fill(checkpoint, temporary, averaged if ema is not False else [], set(drop))
+            os.rename(temporary, out)  # noqa: PTH104 - fails if a folder with files came meanwhile
+            flush_to_disk(out.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return about
+
+
+def _fill(checkpoint: Path, folder: Path, averaged: list[str], drop: set[str]) -> dict[str, Any]:
+    resolved = resolve_config(checkpoint / _CONFIG)
+    data, document = resolved.data, json.loads((checkpoint / STATE).read_bytes())
+    files: dict[str, Any] = {}
+    components: dict[str, Any] = {}
+    for name, node in _component_nodes(resolved.root).items():
+        model, weights = f"model.{name}.yaml", f"model.{name}.safetensors"
+        body = {key: child for key, child in node.value.items() if key not in drop}
+        text = to_yaml(Node({"model": Node(body)}), redact_env=True)
+        files[model] = write_new_file(folder / model, text.encode())
+        source = f"ema.{name}.safetensors"
+        source = source if source in averaged else weights
+        files[weights] = _copy(checkpoint / source, folder / weights)
+        aliases = document.get("aliases", {}).get(name, {})
+        components[name] = {"model": model, "weights": weights, "aliases": aliases}
+    stats = (checkpoint / "norm_stats.json").read_bytes()
+    files["norm_stats.json"] = write_new_file(folder / "norm_stats.json", stats)
+    about = {
+        "format_version": _FORMAT_VERSION,
+        "name": (data.get("run") or {}).get("name"),
+        "step": document["step"],
+        "weights": "ema" if averaged else "trained",
+        "components": components,
+        "trainer": data.get("trainer"),
+        "loss": data.get("loss"),
+        "io": data.get("io"),
+        "keys": _describe_keys(json.loads(stats)),
+        "wheels": _wheels(checkpoint),
+        "files": files,
+    }
+    write_new_file(folder / "policy.json", (json.dumps(about, indent=1) + "\n").encode())
+    flush_to_disk(folder)
+    return about
+
+
+def _component_nodes(root: Node) -> dict[str, Node]:
+    models = root.child("models")
+    if models is not None and models.is_mapping:
+        return {str(name): node for name, node in models.items()}
+    single = root.child("model")
+    if single is None:
+        msg = "the checkpoint's file has no model"
+        raise CheckpointError(msg)
+    return {"model": single}
+
+
+def _describe_keys(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how each batch key is normalised, and the shape of its statistics."""
+    return {
+        key: {"mode": entry.get("mode"), "shape": _shape(next(_lists(entry), 0.0))}
+        for key, entry in stats.items()
+    }
+
+
+def _lists(entry: Mapping[str, Any]) -> Any:
+    return (value for value in entry.values() if isinstance(value, list))
+
+
+def _shape(value: Any) -> list[int]:
+    return [len(value), *_shape(value[0])] if isinstance(value, list) and value else []
+
+
+def _wheels(checkpoint: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((checkpoint / "plugins.json").read_bytes())["distributions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _copy(source: Path, target: Path) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb") as read, target.open("xb") as written:
+        while data := read.read(_CHUNK):
+            written.write(data)
+            digest.update(data)
+            size += len(data)
+        written.flush()
+        os.fsync(written.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}

@@ -1,0 +1,62 @@
+"""`trainer ckpt export`: the policy alone, as policy_constructor loads it; no torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer_core.checkpoint.exporting import export_policy
+from trainer_core.checkpoint.inventory import checkpoint_folders, describe_checkpoint, problem_of
+from trainer_core.checkpoint.layout import step_name
+from trainer_core.checkpoint.ranking import read_best
+from trainer_core.cli.ckpt_common import ckpt_parser, human_size, progress_bar
+from trainer_core.errors import UserError
+from trainer_core.experiment.schema import ComponentSection
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Write the best checkpoint of a run, else the newest whole one, or the one that is named."""
+    parser = ckpt_parser(
+        "export", "Write weights, normalisation and model files into one folder, to be used alone."
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="the folder to make")
+    parser.add_argument("--step", type=int, help="this checkpoint; default: the best, else newest")
+    parser.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        help="take the averaged weights; default: if there are any",
+    )
+    options = parser.parse_args(argv)
+    folder = _choose(options.run, options.step)
+    with progress_bar(f"verifying {folder.name}", describe_checkpoint(folder).bytes) as progress:
+        about = export_policy(
+            folder,
+            options.out,
+            ema=options.ema,
+            drop=ComponentSection.ENGINE_KEYS,
+            progress=progress,
+        )
+    size = human_size(sum(entry["bytes"] for entry in about["files"].values()))
+    print(f"{options.out}: step {about['step']}, {about['weights']} weights, {size}")
+    return 0
+
+
+def _choose(run: Path, step: int | None) -> Path:
+    folders = checkpoint_folders(run)
+    if folders == [run]:
+        return run
+    best = read_best(folders[0].parent)
+    wanted = step if step is not None else best[0] if best is not None else None
+    if wanted is not None:
+        found = [folder for folder in folders if folder.name == step_name(wanted)]
+        if not found:
+            msg = f"{run} has no checkpoint of step {wanted}; see trainer ckpt ls {run}"
+            raise UserError(msg)
+        return found[0]
+    whole = next((folder for folder in folders if not problem_of(folder)), None)
+    if whole is None:
+        msg = f"no checkpoint of {run} is whole; see trainer ckpt verify {run}"
+        raise UserError(msg)
+    return whole
