@@ -62,7 +62,8 @@ def main() -> int:
     from trainer_ddp.options import Options  # noqa: PLC0415 - as the others
     from trainer_ddp.reports import describe  # noqa: PLC0415 - as the others
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     mailbox.watch(sys.stdin.fileno())
     try:
         loaded = load_experiment(

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import traceback
-import uuid
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,11 +19,10 @@ from torch.distributed.elastic.agent.server.api import RunResult as GroupResult
 from torch.distributed.elastic.agent.server.api import WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.rendezvous import RendezvousParameters
-from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from trainer_core.errors import UserError
 from trainer_ddp.environment import find_place
+from trainer_ddp.rendezvous import open_rendezvous
 from trainer_ddp.reports import describe, is_final
 from trainer_ddp.worker import choose_backend, resume_after_restart, run_rank
 
@@ -37,6 +36,13 @@ __all__ = ["Workers"]
 _MONITOR_INTERVAL_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _RESULT = "result.json"
+_LATE_IMPORTS = (
+    "numpy.fft",
+    "numpy.random",
+    "torch._dynamo",  # of every DistributedDataParallel: two seconds on a busy machine
+    "torch.distributed._composable.replicate",
+    "torch.distributed._shard.sharded_tensor",
+)
 
 
 class Workers:
@@ -61,6 +67,9 @@ class Workers:
     def run(self) -> dict[str, Any]:
         """Start the processes, again if need be, and return how the run ended."""
         choose_backend(self.options, _device_type(self.loaded))
+        for name in _LATE_IMPORTS:  # once, here, and not in every worker of every attempt
+            with suppress(ImportError):
+                import_module(name)
         agent = _Agent(self._specification(), self.folder, self.signals)
         try:
             result = agent.run()
@@ -72,28 +81,16 @@ class Workers:
         return outcome
 
     def _specification(self) -> WorkerSpec:
-        options = self.options
-        is_alone = options.nnodes == 1 and not options.rdzv_endpoint
-        parameters = RendezvousParameters(
-            backend=options.rdzv_backend,
-            endpoint="127.0.0.1:0" if is_alone else options.rdzv_endpoint,
-            run_id=options.rdzv_id or uuid.uuid4().hex,
-            min_nodes=options.nnodes,
-            max_nodes=options.nnodes,
-            local_addr="127.0.0.1" if is_alone else None,
-            timeout=int(options.rdzv_timeout_s),
-            join_timeout=int(options.rdzv_timeout_s),
-            **({"is_host": True} if is_alone else {}),
-        )
+        handler, address = open_rendezvous(self.options)
         return WorkerSpec(
             role="rank",
             local_world_size=self.count,
             entrypoint=_work,
             args=(self.loaded, self.options, self.folder),
-            rdzv_handler=get_rendezvous_handler(parameters),
-            max_restarts=options.max_restarts,
+            rdzv_handler=handler,
+            max_restarts=self.options.max_restarts,
             monitor_interval=_MONITOR_INTERVAL_S,
-            local_addr="127.0.0.1" if is_alone else None,
+            local_addr=address,
         )
 
 
