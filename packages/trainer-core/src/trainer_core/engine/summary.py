@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import TextIO
 
     from torch import nn
@@ -58,15 +58,14 @@ def parameter_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def introduce(experiment: Experiment, stream: TextIO) -> None:
-    """Write what is going to be trained: a table on a terminal, a line elsewhere."""
+    """Write the table of what is going to be trained, on a terminal only."""
+    if not stream.isatty():
+        return  # the loggers say how many parameters there are
     rows = count_parameters(experiment.models)
-    lines: Iterable[str] = [_one_line(experiment, rows)]
-    if stream.isatty():
-        lines = [*parameter_table(rows), *lines]
     try:
-        stream.write("".join(f"{line}\n" for line in lines))
+        stream.write("".join(f"{line}\n" for line in parameter_table(rows)))
         stream.flush()
-    except (OSError, ValueError):  # the reader has gone: nobody wants to know
+    except OSError:  # the terminal has gone: nobody wants to know
         return
 
 
@@ -76,17 +75,6 @@ def short(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"
-
-
-def _one_line(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> str:
-    trained, frozen = (sum(row[key] for row in rows) for key in ("trained", "frozen"))
-    parameters = f"{short(trained)} parameters" + (f" and {short(frozen)} frozen" if frozen else "")
-    options = getattr(experiment.trainer, "options", None)
-    precision = getattr(options, "precision", "")
-    return (
-        f"{experiment.name}: {parameters}, {experiment.total_steps} steps of "
-        f"{experiment.global_batch} samples, {experiment.device} {precision}".rstrip()
-    )
 
 
 def _cell(value: Any) -> str:
