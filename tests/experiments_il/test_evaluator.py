@@ -30,6 +30,7 @@ class ScriptedPolicy:
     observation_keys: tuple[str, ...] = (KEY,)
     horizon = 2
     action_dim = 4
+    noise_shape: tuple[int, ...] = (2, 4)
 
     def __init__(self) -> None:
         self.chunk = ChunkSettings(n_action_steps=2)

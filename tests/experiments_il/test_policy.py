@@ -19,6 +19,7 @@ class CountingPolicy:
     observation_keys: tuple[str, ...] = (KEY,)
     horizon = 4
     action_dim = 2
+    noise_shape: tuple[int, ...] = (4, 2)
 
     def __init__(self, chunk: ChunkSettings) -> None:
         self.chunk = chunk

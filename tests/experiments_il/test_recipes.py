@@ -11,6 +11,7 @@ from experiments_il.losses import L2
 from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyTrainer
 from policy_constructor import build_model
 from trainer_core.experiment.loading import LoadedExperiment, load_experiment
+from trainer_core.instantiate import instantiate, load_component
 from trainer_core.normalize import Normalizer
 from trainer_core.run import run
 
@@ -28,8 +29,9 @@ def build_components(experiment: LoadedExperiment) -> nn.ModuleDict:
     )
 
 
-def test_both_recipes_are_shipped() -> None:
-    assert RECIPES == ["il/pick_place", "il/reach"]
+def test_every_recipe_is_shipped() -> None:
+    small = ["vfp_single_expert_depth_small", "vfp_single_expert_small", "vfp_small"]
+    assert [f"il/{name}" for name in ["pick_place", "reach", *small]] == RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -46,12 +48,11 @@ def test_model_file_builds_alone(path: Path) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_components_make_a_policy(name: str) -> None:
     experiment = load_experiment(name)
-    settings = {
-        key: experiment.config.trainer.component[key] for key in ("n_action_steps", "solver")
-    }
-    trainer = NaiveFlowMatchingPolicyTrainer(
-        build_components(experiment), {}, L2(), "cpu", **settings
-    )
+    settings = dict(experiment.config.trainer.component)
+    trainer_class = load_component(settings.pop("_type_"), experiment.plugins, kind="trainer")
+    assert experiment.config.loss is not None
+    loss = instantiate(experiment.config.loss, experiment.plugins, kind="loss").build()
+    trainer = trainer_class(build_components(experiment), {}, loss, "cpu", **settings)
     chunk = trainer.policy(Normalizer({})).act({"observation.state": torch.zeros(2, 1, 39)})
     assert chunk.shape == (2, 8, 4)
 
@@ -68,6 +69,8 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     small = ["params.demonstrations=2", "trainer.max_steps=2", "data.batch_size=8"]
     short = ["evaluation.episodes=2", "evaluation.max_steps=4", "evaluation.video_episodes=0"]
+    if "vfp_small" in name:
+        small.append("loss.group=8")
     result = run(name, [*small, *short, "run.out_dir=out", "data.root=demonstrations"])
     assert (result.status, result.step) == ("completed", 2)
     assert result.evaluation["n"] == 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from experiments_il.flow import Solver, evaluations, integrate
+from experiments_il.flow import Solver, VelocityField, evaluations, integrate
 from trainer_core.errors import UserError
 from trainer_core.random import derive_seed
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from experiments_il.blocks.action_decoder import MemoryCache
     from trainer_core.normalize import Normalizer
 
-__all__ = ["ActionDecoder", "ChunkSettings", "FlowMatchingPolicy", "Policy", "RecedingHorizon"]
+__all__ = [
+    "ActionDecoder",
+    "ChunkSettings",
+    "Condition",
+    "FlowMatchingPolicy",
+    "Policy",
+    "RecedingHorizon",
+]
 
 
 class ActionDecoder(Protocol):
@@ -37,6 +44,21 @@ class ActionDecoder(Protocol):
 
     def step(self, x_t: Tensor, t: Tensor, cache: MemoryCache) -> Tensor:
         """Return the velocity `(B, H, A)`."""
+        ...
+
+
+class Condition(Protocol):
+    """What a velocity field depends on besides the observation, such as a latent."""
+
+    noise_dim: int
+
+    def field(self, memory: Tensor, noise: Tensor) -> VelocityField:
+        """Return the field of one plan; what depends on no time is computed here, once.
+
+        Args:
+            memory: `(B, M, D)`.
+            noise: Standard normal `(B, noise_dim)`, from which latents are sampled.
+        """
         ...
 
 
@@ -98,13 +120,14 @@ class Policy(Protocol):
     observation_keys: tuple[str, ...]
     horizon: int
     action_dim: int
+    noise_shape: tuple[int, ...]
 
     def act(self, observation: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
         """Return chunks `(B, H, A)` in the data set's units.
 
         Args:
             observation: Key to `(B, T, ...)`, oldest frame first, in the data set's units.
-            noise: Standard normal `(B, H, A)` for policies that sample; None: drawn.
+            noise: Standard normal `(B, *noise_shape)` for policies that sample; None: drawn.
         """
         ...
 
@@ -121,6 +144,8 @@ class FlowMatchingPolicy:
         chunk: How chunks relate to frames.
         num_inference_steps: Time steps of the integration.
         solver: How a time step is integrated.
+        condition: What the field depends on besides the memory; None: nothing. Its noise then
+            precedes that of the chunk: `noise_shape` is `(noise_dim + H * A,)`, else `(H, A)`.
     """
 
     def __init__(
@@ -134,6 +159,7 @@ class FlowMatchingPolicy:
         chunk: ChunkSettings | None = None,
         num_inference_steps: int = 10,
         solver: Solver = "euler",
+        condition: Condition | None = None,
     ) -> None:
         self.encode = encode
         self.decoder = decoder
@@ -146,6 +172,11 @@ class FlowMatchingPolicy:
         self.horizon = decoder.horizon
         self.action_dim = decoder.action_dim
         self.evaluations = evaluations(solver, num_inference_steps)
+        self.condition = condition
+        size = self.horizon * self.action_dim
+        self.noise_shape: tuple[int, ...] = (self.horizon, self.action_dim)
+        if condition is not None:
+            self.noise_shape = (condition.noise_dim + size,)
 
     @torch.no_grad()
     def act(self, observation: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
@@ -154,22 +185,26 @@ class FlowMatchingPolicy:
         Args:
             observation: Key to `(B, T, ...)` on the models' device, oldest frame first, in the
                 data set's units.
-            noise: Standard normal `(B, H, A)`; None: drawn from torch's global generator.
+            noise: Standard normal `(B, *noise_shape)`; None: drawn from torch's global generator.
         """
         known = {key: observation[key] for key in self.observation_keys}
         memory = self.encode(self.normalizer.normalize(known))
-        cache = self.decoder.cache(memory)
         if noise is None:
-            noise = torch.randn(memory.shape[0], self.horizon, self.action_dim)
-        chunk = integrate(
-            lambda x, t: self.decoder.step(x, t, cache),
-            noise.to(memory),
-            steps=self.num_inference_steps,
-            solver=self.solver,
-        )
+            noise = torch.randn(memory.shape[0], *self.noise_shape)
+        field, start = self._field(memory, noise.to(memory))
+        chunk = integrate(field, start, steps=self.num_inference_steps, solver=self.solver)
         if self.action_key not in self.normalizer.keys:
             return chunk
         return self.normalizer.unnormalize(self.action_key, chunk)
+
+    def _field(self, memory: Tensor, noise: Tensor) -> tuple[VelocityField, Tensor]:
+        """Return the velocity field of these observations, and where its flow begins."""
+        if self.condition is None:
+            cache = self.decoder.cache(memory)
+            return (lambda x, t: self.decoder.step(x, t, cache)), noise
+        own = self.condition.noise_dim
+        start = noise[:, own:].reshape(-1, self.horizon, self.action_dim)
+        return self.condition.field(memory, noise[:, :own]), start
 
 
 class RecedingHorizon:
@@ -230,7 +265,7 @@ class RecedingHorizon:
     def _noise(self, episode: _Episode) -> Tensor:
         generator = torch.Generator()
         generator.manual_seed(derive_seed(self.seed, "plan", episode.number, episode.plans))
-        return torch.randn(self.policy.horizon, self.policy.action_dim, generator=generator)
+        return torch.randn(self.policy.noise_shape, generator=generator)
 
 
 class _Episode:
