@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from policy_constructor.errors import ConfigError
 from trainer_core.callbacks.freeze_schedule import FreezeSchedule
 from trainer_core.errors import UserError
 from trainer_core.hookspecs import hookimpl
@@ -151,3 +153,11 @@ def test_entry_that_matches_nothing_is_refused(
 def test_wrong_entry_is_refused(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         FreezeSchedule(parts)
+
+
+def test_ddp_must_not_wait_for_frozen_parameters() -> None:
+    schedule = FreezeSchedule({"a": {"unfreeze_at": 3}})
+    config = SimpleNamespace(runner={"_type_": "runner.ddp"})
+    with pytest.raises(ConfigError, match="freeze_schedule needs 'find_unused_parameters: true'"):
+        schedule.trainer_configure(config, {"world_size": 2})  # type: ignore[arg-type] # a stand-in
+    schedule.trainer_configure(config, {"world_size": 1})  # type: ignore[arg-type] # a stand-in

@@ -9,6 +9,7 @@ import numpy as np
 from trainer_core.engine.runfolder import (
     RunFolder,
     describe_plugins,
+    public_config,
     resolved_yaml,
 )
 from trainer_core.experiment.loading import load_experiment
@@ -71,3 +72,15 @@ def test_earlier_runs_are_set_aside_one_by_one(tmp_path: Path) -> None:
         RunFolder(tmp_path).open(None, kept_step=None)
     assert sorted(path.name for path in (tmp_path / "previous").iterdir()) == ["001", "002"]
     assert Path(tmp_path / "notes.txt").is_file()
+
+
+def test_loggers_do_not_see_values_of_the_environment(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIDDEN_LR", "0.0125")
+    tiny["params"] = {"lr": "${env:float:HIDDEN_LR}", "name": "plain"}
+    tiny["optimizer"]["kwargs"]["lr"] = "${params.lr}"
+    config = public_config(load_experiment(tiny))
+    assert "0.0125" not in json.dumps(config)
+    assert config["params"] == {"lr": "${env:float:HIDDEN_LR}", "name": "plain"}
+    assert config["loggers"] == [{"_type_": "jsonl"}]

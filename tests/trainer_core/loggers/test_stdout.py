@@ -54,3 +54,11 @@ def test_evaluation_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.9, "1:15"), (3723, "1:02:03")])
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_time_left_ends_with_the_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = StdoutLogger()
+    run = {"name": "tiny", "out_dir": "runs/tiny", "total_steps": 10_000}
+    logger.start({**run, "max_time_s": 100.5, "wall_s": 40.0})
+    logger.log({"loss": 1.0, "samples_per_s": 4.0, "step_s": 1.0}, 10)
+    assert capsys.readouterr().out.endswith("data 0%  1:00 left\n")

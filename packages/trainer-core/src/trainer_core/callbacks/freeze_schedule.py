@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.spelling import did_you_mean, nearest
 from trainer_core.errors import UserError
 from trainer_core.hookspecs import hookimpl
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainer_core.engine.state import RunState
+    from trainer_core.experiment.schema import ExperimentConfig
 
 __all__ = ["FreezeSchedule"]
 
@@ -54,8 +56,8 @@ class FreezeSchedule:
     mode, as with `models.<name>.freeze`: no dropout, no new batch statistics. What is frozen
     depends on the step alone, so a resumed run is exact on either side of a switch.
 
-    With several processes DDP needs `find_unused_parameters: true`, since it waits for the gradient
-    of every parameter that it was built with.
+    With several processes, `runner: {_type_: ddp, find_unused_parameters: true}`: DDP waits for the
+    gradient of every parameter that it was built with.
 
     Args:
         parts: For each component (`backbone`), or glob of `component/parameter`
@@ -76,6 +78,18 @@ class FreezeSchedule:
         }
         self._chosen: list[tuple[nn.Parameter, list[_Part]]] = []
         self._resting: list[nn.Module] = []
+
+    @hookimpl
+    def trainer_configure(self, config: ExperimentConfig, run: Mapping[str, Any]) -> None:
+        """Refuse a runner that would wait for the gradients of what is frozen.
+
+        Raises:
+            ConfigError: It would.
+        """
+        is_ddp = str(config.runner.get("_type_")).rpartition(".")[2] == "ddp"
+        if is_ddp and run["world_size"] > 1 and not config.runner.get("find_unused_parameters"):
+            message = "freeze_schedule needs 'find_unused_parameters: true' with several processes"
+            raise ConfigError(Problem(message, path="runner", code="needs-key"))
 
     @hookimpl
     def trainer_fit_start(self, state: RunState) -> None:

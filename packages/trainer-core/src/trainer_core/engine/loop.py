@@ -16,7 +16,7 @@ from trainer_core.engine.nonfinite import Guard, RollBack
 from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
 from trainer_core.engine.resuming import find_together
-from trainer_core.engine.runfolder import RunFolder
+from trainer_core.engine.runfolder import RunFolder, public_config
 from trainer_core.engine.runlock import hold_together
 from trainer_core.engine.saving import Saver
 from trainer_core.engine.signals import catch_interrupts
@@ -312,10 +312,12 @@ class _Run:
         return {
             "name": experiment.name,
             "out_dir": str(state.out_dir),
-            "config": loaded.resolved.data if loaded is not None else {},
+            "config": public_config(loaded) if loaded is not None else {},
             "resumed_step": state.step if checkpoint is not None else None,
             "total_steps": state.total_steps,
             "global_batch": experiment.global_batch,
+            "max_time_s": experiment.settings.max_time_s,
+            "wall_s": self._wall_s(),
             "device": str(experiment.device),
             "parameters": sum(p.numel() for p in experiment.models.parameters()),
         }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["RunFolder", "describe_plugins", "resolved_yaml"]
+__all__ = ["RunFolder", "describe_plugins", "public_config", "resolved_yaml"]
 
 _OWN = (
     "checkpoints",
@@ -147,6 +147,20 @@ def resolved_yaml(loaded: LoadedExperiment) -> str:
         merged = {name: _inline_model(loaded, str(name), node) for name, node in models.items()}
         root = Node({**root.value, "models": Node(merged)})
     return to_yaml(root, redact_env=True)
+
+
+def public_config(loaded: LoadedExperiment) -> dict[str, Any]:
+    """Return the resolved file as plain data for loggers, with `${env:...}` as it was written."""
+    data: dict[str, Any] = _public(loaded.resolved.root)
+    return data
+
+
+def _public(node: Node) -> Any:
+    if node.from_env and node.expression is not None:
+        return node.expression
+    if node.is_mapping:
+        return {key: _public(child) for key, child in node.items()}
+    return [_public(child) for _, child in node.items()] if node.is_list else node.value
 
 
 def _inline_model(loaded: LoadedExperiment, name: str, node: Node) -> Node:

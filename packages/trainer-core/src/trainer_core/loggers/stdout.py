@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ class StdoutLogger:
     def __init__(self, every_line: bool = False) -> None:
         self.every_line = every_line
         self._total_steps = 0
+        self._ends_s: float | None = None
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Say what runs where, and from which step it goes on."""
         self._total_steps = int(run.get("total_steps", 0))
+        limit_s = run.get("max_time_s")
+        if limit_s is not None:
+            self._ends_s = time.perf_counter() + limit_s - run.get("wall_s", 0.0)
         batch, device = run.get("global_batch", "?"), run.get("device", "?")
         line = f"{run['name']}: {self._total_steps} steps of {batch} samples on {device}"
         if run.get("parameters"):
@@ -50,7 +55,10 @@ class StdoutLogger:
         line = f"step {step}/{self._total_steps}  {_describe(values)}"
         rate, step_s = metrics.get("samples_per_s"), metrics.get("step_s")
         if rate is not None and step_s is not None:
-            left = format_duration((self._total_steps - step) * step_s)
+            left_s = (self._total_steps - step) * step_s
+            if self._ends_s is not None:
+                left_s = min(left_s, max(0.0, self._ends_s - time.perf_counter()))
+            left = format_duration(left_s)
             waiting = 100 * metrics.get("data_s", 0.0) / max(step_s, 1e-12)
             line += f"  {rate:.0f} samples/s  data {waiting:.0f}%  {left} left"
         _write(line)
