@@ -38,6 +38,7 @@ _HARMLESS = frozenset(
     {
         "component",
         "grad_accum_steps",
+        "limit_val_batches",
         "log_every_n_steps",
         "max_epochs",
         "max_steps",
@@ -46,7 +47,9 @@ _HARMLESS = frozenset(
         "val_every_n_steps",
     }
 )
-_MODEL_SETTINGS = frozenset({"init", "weights", "optimizer", "scheduler", "compile"})
+_MODEL_SETTINGS = frozenset(
+    {"init", "weights", "optimizer", "scheduler", "compile", "activation_checkpointing"}
+)
 
 
 def describe(state: Any) -> Description:
