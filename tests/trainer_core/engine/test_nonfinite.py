@@ -147,6 +147,30 @@ def test_nothing_to_go_back_to_is_said(train: Train) -> None:
         train("trainer.on_nonfinite=rollback", spy=poison)
 
 
+def test_skipping_for_long_is_no_training(train: Train, tmp_path: Path) -> None:
+    def spoil(experiment: Any) -> None:
+        experiment.dataset.columns["y"].fill_(float("inf"))
+
+    with pytest.raises(TrainerError, match="skipping does not help: 20 steps in a row"):
+        train("trainer.on_nonfinite=skip", "trainer.max_steps=30", spy=spoil)
+    assert len(list((tmp_path / "run/nonfinite").iterdir())) == 10
+
+
+class Log(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - x).log() * 0
+
+
+def test_operation_and_module_of_the_forward_pass_are_named() -> None:
+    models = nn.ModuleDict({"net": nn.Sequential(nn.Linear(2, 1), Log())})
+    optimizers = {"default": torch.optim.SGD(models.parameters(), lr=0.1)}
+    trainer = Root(models, optimizers, None, "cpu")
+    failure = NonFiniteStep({"x": torch.ones(3, 2)}, 0, 0, {})
+    found = diagnose(trainer, failure)
+    assert found["first_infinite"] == "log in net/1"
+    assert (found["operation"], found["module"]) == ("mul.Tensor", "net/1")
+
+
 class Root(LossTrainer):
     """Its loss has a finite value and a gradient that is not."""
 
@@ -169,4 +193,4 @@ def test_operation_of_the_backward_pass_is_named() -> None:
     assert trainer.is_skipped
     assert "returned nan values in its 0th output" in found["backward"]
     assert found["operation"] == "mul.Tensor"
-    assert found["first_infinite"] == "div.Tensor in net"
+    assert found["first_infinite"] == "div.Tensor"

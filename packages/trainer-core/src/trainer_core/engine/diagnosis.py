@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from torch import nn
+
     from trainer_core.step import LossTrainer, NonFiniteStep
 
 __all__ = ["describe", "diagnose", "nonfinite_weights"]
@@ -35,9 +37,7 @@ def diagnose(trainer: LossTrainer, failure: NonFiniteStep) -> dict[str, Any]:
     """
     watch = _Watch()
     handles = [
-        module.register_forward_pre_hook(_entering(watch, f"{component}/{name}".rstrip("/")))
-        for component, owner in trainer.models.items()
-        for name, module in owner.named_modules()
+        handle for name, module in _modules(trainer) for handle in watch.follow(name, module)
     ]
     try:
         with watch:
@@ -115,8 +115,16 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        self.module = ""
+        self._inside: list[str] = []
         self.nan = self.nan_module = self.infinite = ""
+
+    def follow(self, name: str, module: nn.Module) -> tuple[Any, Any]:
+        """Know while a module is called; return the hooks to remove."""
+        enter = module.register_forward_pre_hook(lambda *_: self._inside.append(name))
+        return enter, module.register_forward_hook(lambda *_: self._leave())
+
+    def _leave(self) -> None:
+        self._inside.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -127,25 +135,24 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
         return result
 
     def _look(self, name: str, given: Any, result: Any) -> None:
+        module = self._inside[-1] if self._inside else ""
         if _has(torch.isnan, result):
             if not _has(torch.isnan, given):
-                self.nan, self.nan_module = name, self.module
+                self.nan, self.nan_module = name, module
             return
         is_first = not self.infinite and _has(torch.isinf, result)
         if is_first and not _has(torch.isinf, given):
-            self.infinite = f"{name} in {self.module}" if self.module else name
+            self.infinite = f"{name} in {module}" if module else name
 
 
 def _has(test: Callable[[Tensor], Tensor], tree: Any) -> bool:
     return any(bool(test(tensor).any()) for tensor in _floats(tree))
 
 
-def _entering(watch: _Watch, name: str) -> Callable[[Any, Any], None]:
-    def hook(module: Any, inputs: Any) -> None:
-        del module, inputs
-        watch.module = name
-
-    return hook
+def _modules(trainer: LossTrainer) -> Iterable[tuple[str, nn.Module]]:
+    for component, owner in trainer.models.items():
+        for name, module in owner.named_modules():
+            yield f"{component}/{name}".rstrip("/"), module
 
 
 def _floats(tree: Any) -> Iterable[Tensor]:

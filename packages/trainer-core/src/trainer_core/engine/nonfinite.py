@@ -24,7 +24,7 @@ __all__ = ["Guard", "RollBack"]
 _log = logging.getLogger(__name__)
 
 MAX_ROLLBACKS = 3
-MAX_SKIPPED_IN_A_ROW = 50
+MAX_SKIPPED_IN_A_ROW = 20
 _MAX_REPORTS = 10
 _ADVICE = "Try a lower learning rate or trainer.grad_clip_norm"
 
@@ -118,7 +118,8 @@ class Guard:
         if self._in_a_row >= MAX_SKIPPED_IN_A_ROW or nonfinite_weights(self.trainer):
             msg = f"{message}\n  skipping does not help: {self._in_a_row} steps in a row"
             raise TrainerError(msg)
-        _log.warning("step %d is skipped: %s", failure.step + 1, message)
+        if self._reports <= _MAX_REPORTS:  # later ones are counted in the log line
+            _log.warning("step %d is skipped: %s", failure.step + 1, message)
 
     def go_back(self, failure: RollBack, passed_over: set[int], rollbacks: int) -> None:
         """Leave a step out too, once the state of the checkpoint is loaded.
