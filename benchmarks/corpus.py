@@ -136,11 +136,11 @@ class Corpus:
         """Return the experiment that uses a file, and what makes it do so."""
         if "/" not in name:
             return name, []
-        whole = [f for f in self.files if "/" not in f.name and "defaults:" not in f.text]
-        for file in whole:
+        experiments = [file for file in self.files if "/" not in file.name]
+        for file in experiments:
             if name in file.text:
                 return file.name, []
-        for file in whole:
+        for file in (each for each in experiments if "defaults:" not in each.text):
             for entry in file.entries:
                 if entry.path[-1] == "config" and entry.path[-2] in name:
                     return file.name, [f"{'.'.join(entry.path)}={self.folder / name}"]
