@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,15 +34,21 @@ def run_pytest(
 
 
 def test_unrelated_run_imports_nothing_of_ours_but_the_plugin(tmp_path: Path) -> None:
+    plugin = "trainer_core.testing.pytest_plugin"
     code = (
-        "import pytest, sys; pytest.main(['--co', '-q'])\n"
+        f"import pytest, sys; pytest.main(['--co', '-q', '-p', '{plugin}'])\n"
         "ours = {name for name in sys.modules if name.startswith('trainer_core')}\n"
         f"print(sorted(ours | set({HEAVY!r}) & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # what others import is theirs
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
-    plugin = "trainer_core.testing.pytest_plugin"
     assert done.stdout.splitlines()[-1] == str(["trainer_core", "trainer_core.testing", plugin])
 
 

@@ -117,6 +117,20 @@ _OTHER_WHEELS = {
     ("block", "info_embedder"): "experiments-il",
     ("block", "transformer_action_decoder"): "experiments-il",
     ("block", "mlp_action_decoder"): "experiments-il",
+    ("trainer", "variational_flow_matching_policy_trainer"): "experiments-il",
+    ("trainer", "vfp_single_expert_trainer"): "experiments-il",
+    ("trainer", "vfp_single_expert_trainer_depth"): "experiments-il",
+    ("block", "deterministic_prior"): "experiments-il",
+    ("block", "expert_gate"): "experiments-il",
+    ("block", "flow_prior"): "experiments-il",
+    ("block", "gaussian_posterior"): "experiments-il",
+    ("block", "gaussian_prior"): "experiments-il",
+    ("block", "latent_embedder"): "experiments-il",
+    ("block", "mlp_expert_decoder"): "experiments-il",
+    ("block", "nsvq_codebook"): "experiments-il",
+    ("block", "standard_prior"): "experiments-il",
+    ("block", "token_posterior"): "experiments-il",
+    ("block", "transformer_expert_decoder"): "experiments-il",
 }
 
 
