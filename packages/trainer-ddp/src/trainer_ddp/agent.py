@@ -18,7 +18,8 @@ from typing import Any
 __all__ = ["main"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_NOTHING = "SIGQUIT"  # what torch's agent listens to: all others are ours
+_NOTHING = "SIGQUIT"
+"""What torch's agent listens to; it would end the workers on the others, which are ours."""
 
 
 class Mailbox:
@@ -55,6 +56,7 @@ def main() -> int:
     job = json.loads(_read_line(sys.stdin.fileno()))
     folder = Path(job["folder"])
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # sockets that are tried twice
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _NOTHING
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a fork cannot use CUDA again
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
     from trainer_core.experiment.loading import load_experiment  # noqa: PLC0415 - needs the above

@@ -215,6 +215,7 @@ def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
     """Be one rank: the entry point of a worker."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # until there is something to save, leave at once
+    agent = os.getppid()
     place = find_place(os.environ)
     assert place is not None
     if place.rank:
@@ -239,6 +240,8 @@ def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
         _leave(error, place, folder, out_dir)
     if place.rank == 0:
         _write_whole(folder / _RESULT, {"result": {**asdict(result), "out_dir": str(out_dir)}})
+    if os.getppid() != agent:
+        os._exit(0)  # the agent is gone, and torch would wait for it
 
 
 def _leave(error: BaseException, place: Place, folder: Path, out_dir: Path) -> NoReturn:
