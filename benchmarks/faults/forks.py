@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BROKEN", "Child", "fork", "run_forked"]
+__all__ = ["BROKEN", "Child", "descendants", "fork", "run_forked"]
 
 BROKEN = 70
 """Exit code of a child whose work raised what it did not expect."""
@@ -41,7 +41,7 @@ class Child:
 
     def kill_with_children(self) -> None:
         """Kill the process and all that descend from it, as a machine that loses its power."""
-        for pid in (self.pid, *_descendants(self.pid)):
+        for pid in (self.pid, *descendants(self.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -110,7 +110,8 @@ def run_forked(work: Callable[[], int | None], log: Path, limit_s: float = HUNG_
     return fork(work, log).wait(limit_s)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, theirs, and so on."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

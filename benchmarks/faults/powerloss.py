@@ -163,7 +163,8 @@ def crash_states(root: str, operations: Sequence[Operation]) -> Iterator[Tree]:
 
 
 def materialize(tree: Mapping[str, bytes | None], root: Path) -> None:
-    """Write a tree into an empty folder."""
+    """Write a tree into a new folder."""
+    root.mkdir(parents=True)
     for path, content in sorted(tree.items()):
         if content is None:
             (root / path).mkdir(parents=True)

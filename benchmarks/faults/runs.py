@@ -73,7 +73,7 @@ def il_run(folder: Path, *, num_workers: int = 0) -> Path:
     demonstrations = folder / "demos"
     if not demonstrations.exists():
         write_sample_episodes(folder)
-    data = {"_merge_": "replace", "_type_": "lerobot", "root": str(demonstrations)}
+    data: dict[str, Any] = {"_merge_": "replace", "_type_": "lerobot", "root": str(demonstrations)}
     data |= {"windows": {"action": [0, 8]}, "batch_size": 4, "num_workers": num_workers}
     saving = {"_type_": "model_checkpoint", "every_n_steps": 2, "keep_last": 2}
     changes: dict[str, Any] = {

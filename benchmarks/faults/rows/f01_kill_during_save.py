@@ -32,7 +32,7 @@ def run(budget: Budget) -> RowResult:
     tally, random = Tally("F1", TITLE, 1000), budget.random()
     states = _right_states(budget.folder / "whole")
     during = 0
-    for number in range(budget.count(1000, 12)):
+    for number in range(budget.count(1000, 6)):
         if not budget.has_time():
             break
         out_dir = budget.folder / "run"

@@ -60,7 +60,7 @@ def _kinds(budget: Budget) -> list[_Kind]:
         _Kind("il-two-workers", runs.il_run(budget.folder, num_workers=2), 0.15),
     ]
     if budget.is_short:
-        return kinds
+        return [kinds[0], kinds[-1]]
     return [
         *kinds,
         _Kind("two-processes", {**small[0], "runner": ddp}, 0.1),

@@ -20,7 +20,8 @@ TARGET = 20
 def run(budget: Budget) -> RowResult:
     """Kill a run, or ask it to stop, ten times at random; it resumes each time."""
     tally, random = Tally("F4", TITLE, TARGET), budget.random()
-    config = runs.small_run(steps=600, every=6, keep=2)
+    kills = 3 if budget.is_short else KILLS
+    config = runs.small_run(steps=60 * kills, every=6, keep=2)
     whole = budget.folder / "whole"
     length_s = lives.measure(config, whole)
     ended = 0
@@ -29,10 +30,10 @@ def run(budget: Budget) -> RowResult:
             break
         out_dir = budget.folder / "run"
         kind = signal.SIGKILL if number % 2 else signal.SIGTERM
-        delays_s = [random.uniform(0.05, 0.15) * length_s for _ in range(KILLS)]
+        delays_s = [random.uniform(0.5, 1.5) * length_s / kills for _ in range(kills)]
         lived = lives.complete(config, out_dir, kind, delays_s)
         problem = lived.problem or lives.difference(out_dir, whole)
         tally.add(problem, f"run {number}, {kind.name}, exit codes {lived.codes}")
         ended += sum(code != 0 for code in lived.codes)
         shutil.rmtree(out_dir)
-    return tally.result(f"{KILLS} each, every other run by SIGTERM; {ended} lives ended early")
+    return tally.result(f"{kills} each, every other run by SIGTERM; {ended} lives ended early")
