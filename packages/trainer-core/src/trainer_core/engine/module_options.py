@@ -36,15 +36,13 @@ def apply_module_options(
         section = loaded.config.models[name]
         if section.activation_checkpointing and not section.freeze:
             recompute_activations(module)
-        if section.compile:
-            options = {} if section.compile is True else section.compile.model_dump()
-            backend = options.get("backend", _COMPILED_TO_CODE)
-            problem = _missing_tool(backend, device)
+        if section.compile is not None:
+            problem = _missing_tool(section.compile.backend, device)
             if problem is not None:
                 message, suggestions = problem
                 path = (*component_place(loaded, name), "compile")
                 raise ConfigError(loaded.resolved.problem(path, message, suggestions=suggestions))
-            module.compile(**options)
+            module.compile(**section.compile.model_dump())
 
 
 def recompute_activations(module: nn.Module) -> None:

@@ -17,11 +17,13 @@ from trainer_core.experiment.json_types import (
     parameter_schema,
 )
 from trainer_core.experiment.schema import (
+    CompileSection,
     ComponentSection,
     DataSection,
     EvaluationSection,
     ExperimentConfig,
     OptimizerSection,
+    ParameterGroup,
     PluginsSection,
     RunSection,
     Settings,
@@ -162,8 +164,22 @@ def _section(model: type[BaseModel]) -> JsonSchema:
 
 def _engine_keys(model: type[BaseModel]) -> JsonSchema:
     """Return the keys of a section that the engine reads itself."""
-    fields = model.model_fields.items()
-    return {name: _field(info) for name, info in fields if name not in {"component", "body"}}
+    keys = {}
+    for name, info in model.model_fields.items():
+        if name == "groups":
+            keys[name] = {**list_of(_group()), "description": info.description}
+        elif name == "compile":
+            choices = [{"type": ["boolean", "null"]}, _section(CompileSection), REFERENCE]
+            keys[name] = {**any_of(choices), "description": info.description}
+        elif name not in {"component", "body"}:
+            keys[name] = _field(info)
+    return keys
+
+
+def _group() -> JsonSchema:
+    """Return an entry of `optimizer.groups`; what the optimizer knows besides is open."""
+    match = _field(ParameterGroup.model_fields["match"])
+    return mapping_of({"type": "object", "properties": {"match": match}, "required": ["match"]})
 
 
 def _field(info: FieldInfo) -> JsonSchema:

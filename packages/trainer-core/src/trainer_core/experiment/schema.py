@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 __all__ = [
     "COMPONENT_BODIES",
     "NO_INITIALIZER",
     "SCHEMA_VERSION",
+    "CompileSection",
     "ComponentSection",
     "DataSection",
     "EvaluationSection",
@@ -224,6 +232,13 @@ class CompileSection(_Section):
     dynamic: bool | None = Field(None, description="Whether shapes may change; null: try.")
 
 
+def _compile_section(value: Any) -> Any:
+    """Return what `true` and `false` stand for."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 class ComponentSection(_Section):
     """One entry of `models:`: what it is built from, and how it is initialised and trained.
 
@@ -261,10 +276,10 @@ class ComponentSection(_Section):
     scheduler: Spec | None = Field(
         None, description="Its own learning-rate schedule; null: the shared one."
     )
-    compile: bool | CompileSection = Field(
-        False,
+    compile: Annotated[CompileSection | None, BeforeValidator(_compile_section)] = Field(
+        None,
         description="Translate its forward pass with torch.compile: true, or a mapping of "
-        "backend, mode, fullgraph and dynamic.",
+        "backend, mode, fullgraph and dynamic; false or null: not.",
     )
     activation_checkpointing: bool = Field(
         False,
