@@ -125,6 +125,4 @@ def test_unused_codebook_is_left_alone() -> None:
 
 
 def test_use_is_counted() -> None:
-    book = make(3, 2)
-    book.count(torch.tensor([[0, 2], [2, 2]]))
-    assert book.usage.tolist() == [1, 0, 3]
+    assert make(3, 2).count(torch.tensor([[0, 2], [2, 2]])).tolist() == [1, 0, 3]

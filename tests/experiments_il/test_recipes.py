@@ -30,8 +30,15 @@ def build_components(experiment: LoadedExperiment) -> nn.ModuleDict:
 
 
 def test_every_recipe_is_shipped() -> None:
-    small = ["vfp_single_expert_depth_small", "vfp_single_expert_small", "vfp_small"]
-    assert [f"il/{name}" for name in ["pick_place", "reach", *small]] == RECIPES
+    small = [
+        "cfg_vqvae_small",
+        "pick_place",
+        "reach",
+        "vfp_single_expert_depth_small",
+        "vfp_single_expert_small",
+        "vfp_small",
+    ]
+    assert [f"il/{name}" for name in small] == RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -69,7 +76,7 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     small = ["params.demonstrations=2", "trainer.max_steps=2", "data.batch_size=8"]
     short = ["evaluation.episodes=2", "evaluation.max_steps=4", "evaluation.video_episodes=0"]
-    if "vfp_small" in name:
+    if name in {"il/cfg_vqvae_small", "il/vfp_small"}:
         small.append("loss.group=8")
     result = run(name, [*small, *short, "run.out_dir=out", "data.root=demonstrations"])
     assert (result.status, result.step) == ("completed", 2)

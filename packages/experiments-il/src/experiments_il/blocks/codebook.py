@@ -87,9 +87,9 @@ class NSVQCodebook(nn.Module):
         return distances.argmin(dim=-1).reshape(latents.shape[:-1])
 
     @torch.no_grad()
-    def count(self, codes: Tensor) -> None:
-        """Add the use of codes, int64 `(B, K)`, to what `replace_dead` judges by."""
-        self.usage += torch.nn.functional.one_hot(codes.flatten(), self.size).sum(0)
+    def count(self, codes: Tensor) -> Tensor:
+        """Return how often each code is used, float32 `(C,)`, in codes, int64 `(B, K)`."""
+        return torch.nn.functional.one_hot(codes.flatten(), self.size).sum(0).float()
 
     @property
     def wants_latents(self) -> bool:

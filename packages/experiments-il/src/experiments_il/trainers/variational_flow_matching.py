@@ -12,9 +12,15 @@ import torch
 
 from experiments_il.flow import endpoint, sample_time, velocity_target
 from experiments_il.gating import load_balance_loss, router_z_loss, routing
-from experiments_il.losses import SinkhornKnopp, known_target
+from experiments_il.losses import known_target
 from experiments_il.trainers.chunk_policy import ACTION_DECODER, ChunkPolicyTrainer, require
-from experiments_il.trainers.whole_batch import check_group, mean_real_actions, transport_states
+from experiments_il.trainers.whole_batch import (
+    check_group,
+    mean_over_actions,
+    mean_real_actions,
+    transport_loss,
+    transport_states,
+)
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,7 +101,7 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         prior_trains_encoders: bool = False,
         **settings: Any,
     ) -> None:
-        self.transport = _transport_loss(loss)
+        self.transport = transport_loss(loss)
         self.load_balance_weight = load_balance_weight
         super().__init__(models, optimizers, loss, device, **settings)
         for name, role in _ROLES.items():
@@ -202,9 +208,7 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         known = known_target(velocities, target.unsqueeze(1), of_each)
         error = (velocities - known).float().square().mean(dim=-1)  # (B, E, H)
         per_action = (share.unsqueeze(-1) * error).sum(dim=1)
-        if self._real_actions is None:
-            return per_action.mean()
-        return per_action.sum() / (len(per_action) * self._real_actions)
+        return mean_over_actions(per_action, self._real_actions)
 
     def _chosen(self, velocities: Tensor, share: Tensor) -> Tensor:
         """Return the velocity `(B, H, A)` of the mixture or of its best expert."""
@@ -243,16 +247,6 @@ class _ChosenExperts:
             return found
 
         return velocity
-
-
-def _transport_loss(loss: nn.Module | None) -> SinkhornKnopp | None:
-    if loss is None or isinstance(loss, SinkhornKnopp):
-        return loss
-    message = (
-        f"the `loss:` section of this trainer is its transport loss, not {type(loss).__name__}; "
-        "use `loss: {_type_: sinkhorn_knopp}`, or none"
-    )
-    raise UserError(message)
 
 
 def _diagnose(share: Tensor, kl: Tensor) -> dict[str, Tensor | float]:

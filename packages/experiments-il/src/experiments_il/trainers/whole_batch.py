@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from experiments_il.losses import SinkhornKnopp
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from experiments_il.losses import SinkhornKnopp
     from trainer_core.protocols import Batch, StepContext
     from trainer_core.ranks import Ranks
     from trainer_core.step import StepOptions
 
-__all__ = ["check_group", "mean_real_actions", "transport_states"]
+__all__ = [
+    "check_group",
+    "mean_over_actions",
+    "mean_real_actions",
+    "transport_loss",
+    "transport_states",
+]
 
 
 def mean_real_actions(mask: Tensor | None, ranks: Ranks, context: StepContext) -> Tensor | None:
@@ -34,6 +40,33 @@ def mean_real_actions(mask: Tensor | None, ranks: Ranks, context: StepContext) -
     if context.training:
         mean = ranks.sum(mean) / ranks.world_size
     return mean.clamp(min=1e-12)
+
+
+def mean_over_actions(error: Tensor, real_actions: Tensor | None) -> Tensor:
+    """Return a (micro-)batch's share of the mean over all real actions, a scalar.
+
+    Args:
+        error: `(B, H)`, 0 where padded.
+        real_actions: What `mean_real_actions` returned for the whole batch.
+    """
+    if real_actions is None:
+        return error.mean()
+    return error.sum() / (error.shape[0] * real_actions)
+
+
+def transport_loss(loss: nn.Module | None) -> SinkhornKnopp | None:
+    """Return the loss if it is a transport loss, or None.
+
+    Raises:
+        UserError: It is another one.
+    """
+    if loss is None or isinstance(loss, SinkhornKnopp):
+        return loss
+    message = (
+        f"the `loss:` section of this trainer is its transport loss, not {type(loss).__name__}; "
+        "use `loss: {_type_: sinkhorn_knopp}`, or none"
+    )
+    raise UserError(message)
 
 
 def check_group(transport: SinkhornKnopp | None, options: StepOptions) -> None:
