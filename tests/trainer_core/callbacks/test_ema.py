@@ -59,6 +59,26 @@ def test_averages_follow_their_recursion(
     assert torch.equal(watch.trained[0], watch.weights[-1])
 
 
+def test_averages_may_begin_later_and_move_less_often(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
+    watch = Watch()
+    ema = {"_type_": "ema", "decay": 0.8, "warmup": False, "update_after_step": 4, "every": 3}
+    train(callbacks=[ema], spy=watch.spy)
+    average = watch.weights[4].double()
+    for step in (6, 9, 12):
+        average = 0.8 * average + 0.2 * watch.weights[step].double()
+    folder = tmp_path / "run" / "checkpoints" / "step-000000013"
+    stored = load_file(folder / "ema.model.safetensors")[watch.name]
+    assert torch.allclose(stored.double(), average, atol=1e-7)
+
+
+@pytest.mark.parametrize("parameters", [{"every": 0}, {"update_after_step": -1}])
+def test_number_of_steps_outside_its_range_is_refused(parameters: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="update_after_step must be at least 0"):
+        EMA(**parameters)  # type: ignore[arg-type] # only these
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_outside_its_range_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1"):

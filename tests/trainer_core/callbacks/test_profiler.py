@@ -74,6 +74,6 @@ def test_folder_that_refuses_is_a_warning(
 
 
 @pytest.mark.parametrize("parameters", [{"steps": 0}, {"steps": 101}, {"from_step": -1}])
-def test_wrong_parameter_is_refused(parameters: dict[str, int]) -> None:
+def test_wrong_parameter_is_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be"):
         Profiler(**parameters)

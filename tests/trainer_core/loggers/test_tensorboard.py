@@ -23,9 +23,9 @@ LOGGERS = [{"_type_": "tensorboard"}, {"_type_": "jsonl"}]
 def read(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of protobuf's, about TensorBoard's own code
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped] # it has no types
 
-        events = EventAccumulator(str(folder))
+        events = event_accumulator.EventAccumulator(str(folder))
         events.Reload()
     return events
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from policy_constructor.ranges import Fraction, PositiveNumber
+    from policy_constructor.ranges import Count, Fraction, Positive, PositiveNumber
     from trainer_core.engine.state import RunState
 
 __all__ = ["EMA"]
@@ -34,19 +34,33 @@ class EMA:
         decay: Largest D. Nearer to 1: smoother, and slower to follow; 0.999 to 0.9999 usually.
         warmup: Whether D grows from 0.
         power: How fast it grows; 0.75 suits long runs, 2/3 very long ones.
+        update_after_step: Steps at whose end the averages are the weights themselves; the
+            averaging, and its warm-up, begin after them.
+        every: Steps between two updates. With more than 1 the averages follow more slowly: choose
+            `decay` to the power of it.
 
     Raises:
-        ValueError: The decay is not between 0 and 1.
+        ValueError: The decay is not between 0 and 1, or a number of steps is out of its range.
 
     Source: the warm-up is diffusion_policy's EMAModel (Chi et al., 2023).
     """
 
     def __init__(
-        self, decay: Fraction = 0.9999, warmup: bool = True, power: PositiveNumber = 0.75
+        self,
+        decay: Fraction = 0.9999,
+        warmup: bool = True,
+        power: PositiveNumber = 0.75,
+        update_after_step: Count = 0,
+        every: Positive = 1,
     ) -> None:
         if not 0 <= decay < 1:
             msg = f"decay must be at least 0 and below 1, got {decay}"
             raise ValueError(msg)
+        if update_after_step < 0 or every < 1:
+            msg = "update_after_step must be at least 0 and every at least 1"
+            raise ValueError(msg)
+        self.update_after_step = update_after_step
+        self.every = every
         self.decay = decay
         self.warmup = warmup
         self.power = power
@@ -78,6 +92,11 @@ class EMA:
     def trainer_step_end(self, state: RunState) -> None:
         """Move the averages towards the weights, unless the step left them as they were."""
         if getattr(state.trainer, "is_skipped", False):
+            return
+        if state.step <= self.update_after_step:
+            _copy_into(self.averages.values(), self._weights.values())
+            return
+        if state.step % self.every:
             return
         k = self.updates = self.updates + 1
         decay = min(self.decay, 1 - (1 + k) ** -self.power) if self.warmup else self.decay
