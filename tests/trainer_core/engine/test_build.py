@@ -129,7 +129,10 @@ def test_unusable_data_is_named(build: Build, name: str, message: str) -> None:
     ("sections", "reason"),
     [
         (
-            {"data": {"_type_": "random_regression", "x_shape": [9], "y_shape": [2]}},
+            {
+                "data": {"_type_": "random_regression", "x_shape": [9], "y_shape": [2]},
+                "model": {"sequential": {"layers": [{"_type_": "nn.Tanh"}, LINEAR]}},
+            },
             "    x: float32 [4, 9]\n    y: float32 [4, 2]",
         ),
         (

@@ -85,6 +85,8 @@ def test_threads_and_determinism_are_set(settings_restored: None) -> None:
     configure_torch(run)
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
 
 
 @pytest.mark.parametrize(

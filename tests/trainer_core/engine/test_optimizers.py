@@ -139,3 +139,12 @@ def test_groups_are_part_of_what_a_resumed_run_compares(train: Any, tmp_path: An
     assert train(optimizer=ADAMW | {"groups": rules}).status == "completed"
     with pytest.raises(Exception, match=r"optimizer\.groups was"):
         train(optimizer=ADAMW)
+
+
+def test_schedule_of_a_frozen_component_is_pointed_out(tiny: dict[str, Any]) -> None:
+    own = {"_type_": "sched_cls.StepLR", "step_size": 1}
+    models = {"a": LINEAR, "b": LINEAR | {"freeze": True, "scheduler": own}}
+    config = {key: value for key, value in tiny.items() if key not in {"model", "io"}}
+    loaded = load_experiment(config | {"models": models}, strict=False)
+    said = [warning.message for warning in loaded.warnings]
+    assert "models.b is frozen, its scheduler is not used" in said

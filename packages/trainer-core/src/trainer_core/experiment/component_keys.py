@@ -31,16 +31,17 @@ def check_component_keys(resolved: ResolvedConfig, paths: Sequence[Path]) -> lis
 
 
 def unused_optimizers(resolved: ResolvedConfig, paths: Sequence[Path]) -> list[Problem]:
-    """Return a warning for each optimizer of a component that is never trained."""
+    """Return a warning for each optimizer and schedule of a component that is never trained."""
     return [
         resolved.problem(
-            (*path, "optimizer"),
-            f"{dotted(path)} is frozen, its optimizer is not used",
+            (*path, key),
+            f"{dotted(path)} is frozen, its {key} is not used",
             on="key",
             code="no-effect",
         )
         for path in paths
-        if _is_frozen(resolved, path) and _value(resolved.node(*path, "optimizer")) is not None
+        for key in ("optimizer", "scheduler")
+        if _is_frozen(resolved, path) and _value(resolved.node(*path, key)) is not None
     ]
 
 
