@@ -82,6 +82,18 @@ def test_optimizers_and_schedules_go_on_exactly(
     assert (cut.metrics["loss"], cut.metrics["lr"]) == (whole.metrics["loss"], whole.metrics["lr"])
 
 
+@pytest.mark.parametrize("step", [6, 11])
+def test_save_at_the_end_of_an_epoch_comes_before_its_schedule(
+    train: Callable[..., Any], step: int
+) -> None:
+    saving = {"_type_": "model_checkpoint", "every_n_epochs": 1, "keep_last": 9}
+    schedule = {"type": "ExponentialLR", "kwargs": {"gamma": 0.5}, "interval": "epoch"}
+    sections = {"scheduler": {"_type_": "torch", **schedule}, "callbacks": [saving]}
+    whole = train(**sections)
+    cut = train(resume=step, **sections)
+    assert (cut.metrics["loss"], cut.metrics["lr"]) == (whole.metrics["loss"], whole.metrics["lr"])
+
+
 def test_checkpoint_of_another_optimizer_is_refused(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:

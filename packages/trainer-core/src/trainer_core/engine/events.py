@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ class Events:
         self._validation: dict[str, float] = {}
         self._validated_step = -1
         self._evaluated_step = -1
+        self._ended_step = -1
         self._interrupted: Callable[[], bool] = lambda: False
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class Events:
             "rates": list(self.rates),
             "validated_step": self._validated_step,
             "evaluated_step": self._evaluated_step,
+            "ended_step": self._ended_step,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -71,6 +74,7 @@ class Events:
         self.rates = [float(rate) for rate in state["rates"]]
         self._validated_step = int(state["validated_step"])
         self._evaluated_step = int(state.get("evaluated_step", -1))
+        self._ended_step = int(state.get("ended_step", -1))
 
     def schedule(self, elapsed_s: Callable[[], float]) -> None:
         """Enter everything that the experiment asks for."""
@@ -101,14 +105,19 @@ class Events:
                 state.stop("max_time_s")
 
     def catch_up(self, interrupted: Callable[[], bool] | Any) -> None:
-        """Do an evaluation that was due at the step a run goes on from and was not finished."""
+        """Do what was due at the step a run goes on from and came after its checkpoint."""
         self._interrupted = self._poll(interrupted)
         state, every = self.state, self.state.experiment.evaluate_every
-        if state.samples % state.samples_per_epoch < state.experiment.global_batch:
-            state.experiment.hooks.call("trainer_epoch_start", state=state)
         due = state.step and every and state.step % every == 0 and state.step < state.total_steps
         if due and state.experiment.evaluator is not None:
             self.evaluate()
+        if state.samples % state.samples_per_epoch < state.experiment.global_batch:
+            if state.step and self._ended_step != state.step:
+                with warnings.catch_warnings():  # torch counts the optimizer's steps by process
+                    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+                    self.end_epoch()
+            else:
+                state.experiment.hooks.call("trainer_epoch_start", state=state)
 
     def log(self) -> None:
         """Write the means of the window, the learning rates and the speed.
@@ -173,6 +182,7 @@ class Events:
     def end_epoch(self) -> None:
         """Step the schedules of epochs and tell the hooks."""
         state, hooks = self.state, self.state.experiment.hooks
+        self._ended_step = state.step
         for handle in state.schedules.values():
             if handle.interval == "epoch":
                 handle.scheduler.step()
