@@ -48,11 +48,11 @@ def run(budget: Budget) -> RowResult:
         trees = list(_distinct_states(str(folder / "recorded"), operations))
         tally.row.target += len(operations) + len(trees)
         notes.append(f"{folder.name}: {len(operations)} operations, {len(trees)} states")
-        for number in budget.sample(list(range(len(operations))), least=3):
+        for number in budget.sample(list(range(len(operations))), least=2):
             if budget.has_time():
                 problem = _kill_at(number, config, folder, states, end)
                 tally.add(problem, f"killed at {_shown(operations[number], folder)}")
-        for number, (point, committed, tree) in enumerate(budget.sample(trees, least=30)):
+        for number, (point, committed, tree) in enumerate(budget.sample(trees, least=15)):
             if budget.has_time():
                 problem = _power_cut_problem(tree, committed, folder / "cut", states)
                 if not problem and number % RESUMED_EVERY == 0:

@@ -49,7 +49,7 @@ def run(budget: Budget) -> RowResult:
     ]
     tally = Tally("F17", TITLE, len(faults))
     ended = {0: 0, _REFUSED: 0}
-    for number, code, lasting in budget.sample(faults, least=12):
+    for number, code, lasting in budget.sample(faults, least=8):
         if not budget.has_time():
             break
         out_dir = budget.folder / "run"

@@ -89,6 +89,10 @@ def test_signal_while_building_is_code_75(
 def test_signal_before_the_first_batch_is_saved(
     train: Callable[..., RunResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    def interrupt(*_: object) -> dict[str, object]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return {}
+
     with monkeypatch.context() as patch:
         patch.setattr(
             "trainer_core.engine.runfolder.describe_environment",
