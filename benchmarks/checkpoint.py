@@ -23,8 +23,11 @@ from typing import TYPE_CHECKING, Any, cast
 import safetensors.torch
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+from torch.distributed.checkpoint.state_dict_saver import async_save as dcp_async_save
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from trainer_core.checkpoint.layout import list_steps, read_manifest, verify_files
 from trainer_core.checkpoint.reader import newest_valid, open_checkpoint
@@ -116,11 +119,11 @@ class Bench:
             began = time.perf_counter()
             future = self.time(
                 "dcp.async_save: stall",
-                lambda: dcp.async_save(self.tensors, checkpoint_id=target / "async"),
+                lambda: dcp_async_save(self.tensors, checkpoint_id=target / "async"),
             )
             cast("Any", future).result()
             self.note("dcp.async_save: until written", began)
-        self.time("dcp.save", lambda: dcp.save(self.tensors, checkpoint_id=target / "dcp"))
+        self.time("dcp.save", lambda: dcp_save(self.tensors, checkpoint_id=target / "dcp"))
         self.time("torch.save", lambda: torch.save(self.tensors, target / "state.pt"))
         self.time(
             "safetensors save_file",
@@ -145,7 +148,7 @@ class Bench:
         file = target / "state.safetensors"
         self.time("safetensors load_file", lambda: _touch(safetensors.torch.load_file(file)))
         into = {name: torch.empty_like(tensor) for name, tensor in self.tensors.items()}
-        self.time("dcp.load", lambda: dcp.load(into, checkpoint_id=target / "dcp"))
+        self.time("dcp.load", lambda: dcp_load(into, checkpoint_id=target / "dcp"))
         data = file.read_bytes()
         self.time("sha256 alone", lambda: hashlib.sha256(data).digest())
 
@@ -214,7 +217,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=options.folder))
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         bench = Bench(folder, options.mib)
         for number in range(1, options.rounds + 2):  # the first allocates and warms up
