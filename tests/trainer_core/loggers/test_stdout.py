@@ -62,3 +62,20 @@ def test_time_left_ends_with_the_time_limit(capsys: pytest.CaptureFixture[str]) 
     logger.start({**run, "max_time_s": 100.5, "wall_s": 40.0})
     logger.log({"loss": 1.0, "samples_per_s": 4.0, "step_s": 1.0}, 10)
     assert capsys.readouterr().out.endswith("data 0%  1:00 left\n")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "line"), [(True, ""), (False, "step 10/200  grad_norm 1\n")]
+)
+def test_norms_of_components_make_no_line_longer(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,
+    line: str,
+) -> None:
+    logger = StdoutLogger()
+    logger.start(RUN)
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    logger.log({"grad_norm": 1.0, "grad_norm/encoder": 0.5, "grad_norm/decoder": 0.8}, 10)
+    assert capsys.readouterr().out == line

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["StdoutLogger", "format_duration"]
 
 _BESIDES = ("epoch", "samples", "data_s", "step_s", "data_share", "samples_per_s")
+_GRADIENTS = "grad_norm/"
+_OF_TRAINING = ("lr/", _GRADIENTS)
 
 
 class StdoutLogger:
     """Writes a line per logged step to standard output.
+
+    The norms of the components' gradients are left to the other loggers.
 
     On a terminal, where the progress bar shows the training's metrics, only validations and
     evaluations get a line.
@@ -48,10 +52,14 @@ class StdoutLogger:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write the line of a step."""
-        has_result = any("/" in name and not name.startswith("lr/") for name in metrics)
+        has_result = any("/" in name and not name.startswith(_OF_TRAINING) for name in metrics)
         if sys.stderr.isatty() and not self.every_line and not has_result:
             return
-        values = {name: value for name, value in metrics.items() if name not in _BESIDES}
+        values = {
+            name: value
+            for name, value in metrics.items()
+            if name not in _BESIDES and not name.startswith(_GRADIENTS)
+        }
         line = f"step {step}/{self._total_steps}  {_describe(values)}"
         rate, step_s = metrics.get("samples_per_s"), metrics.get("step_s")
         if rate is not None and step_s is not None:
