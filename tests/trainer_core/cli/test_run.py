@@ -64,7 +64,7 @@ def test_status_of_a_run_is_its_exit_code(status: str, code: int, fake_runner: P
     [
         ("dataset", 2, "error: the data set is empty\n"),
         ("storage", 1, "error: the disk is full\n"),
-        ("interrupted", 75, "error: stopped at step 3\n"),
+        ("interrupted", 75, "stopped at step 3\n"),
         ("ctrl-c", 1, "interrupted; nothing new was saved\n"),
     ],
 )
