@@ -73,14 +73,15 @@ def test_stacks_of_loader_processes_are_on_stderr(tmp_path: Path) -> None:
     assert "wait_for_a_disk_that_is_gone" not in (tmp_path / "stacks" / "rank-0.txt").read_text()
 
 
-def make_watchdog(limit_s: float | None) -> Watchdog:
-    state = SimpleNamespace(step=0, out_dir=Path("unused"), ranks=SimpleNamespace(rank=0))
+def make_watchdog(limit_s: float | None, timeout_s: float | None = None) -> Watchdog:
+    ranks = SimpleNamespace(rank=0, timeout_s=timeout_s, is_waiting=False)
+    state = SimpleNamespace(step=0, out_dir=Path("unused"), ranks=ranks)
     return Watchdog(state, limit_s)  # type: ignore[arg-type] # all that it looks at
 
 
 def test_paused_watchdog_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     watchdog, ended = make_watchdog(0.05), []
-    monkeypatch.setattr(watchdog, "_end", lambda _: ended.append(1))
+    monkeypatch.setattr(watchdog, "_end", lambda *_: ended.append(1))
     with watchdog.watching(), watchdog.pause():
         watchdog._done.wait(0.3)
     assert ended == []
@@ -96,3 +97,9 @@ def test_beat_ends_a_pause() -> None:
 def test_no_limit_starts_no_thread() -> None:
     with make_watchdog(None).watching() as nothing:
         assert nothing is None
+
+
+def test_limit_is_below_the_patience_of_the_other_processes() -> None:
+    assert make_watchdog(600.0, 120.0).limit_s == 90.0
+    assert make_watchdog(60.0, 120.0).limit_s == 60.0
+    assert make_watchdog(None, 120.0).limit_s is None

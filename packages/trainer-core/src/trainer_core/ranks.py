@@ -43,6 +43,16 @@ class Ranks(Protocol):
         """Whether this process logs and writes."""
         ...
 
+    @property
+    def timeout_s(self) -> float | None:
+        """How long a process waits for the others where all do the same; None: for ever."""
+        ...
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether this process waits for what rank 0 does alone, which may take any time."""
+        ...
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         ...
@@ -101,6 +111,8 @@ class LocalRanks:
     local_rank = 0
     world_size = 1
     is_main = True
+    timeout_s: float | None = None
+    is_waiting = False
 
     def barrier(self) -> None:
         """Return at once."""

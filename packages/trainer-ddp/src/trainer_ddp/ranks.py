@@ -56,6 +56,7 @@ class ProcessGroupRanks:
         self.world_size = place.world_size
         self.is_main = place.rank == 0
         self.is_waiting = False
+        self.timeout_s = timeout_s
         self._options = options
         self._device_type = device_type
         limit = timedelta(seconds=timeout_s)

@@ -27,13 +27,15 @@ STACKS = "stacks"
 
 _LONGEST_PAUSE_S = 5.0
 _LAST_WORDS_S = 10.0
+_SHARE_OF_TIMEOUT = 0.75
 
 
 class Watchdog:
     """Sees whether a run makes progress; costs a step nothing, for it reads the step's number.
 
     Progress is a step, a batch of a validation, an episode of an evaluation, a save. An evaluator
-    is watched from the first time it polls `interrupted` on.
+    is watched from the first time it polls `interrupted` on. Of several processes each has its
+    own, which is faster than their patience with one another: all write their stacks.
 
     Args:
         state: The run.
@@ -46,6 +48,8 @@ class Watchdog:
     ) -> None:
         self.state = state
         self.limit_s = limit_s
+        if limit_s is not None and state.ranks.timeout_s is not None:
+            self.limit_s = min(limit_s, _SHARE_OF_TIMEOUT * state.ranks.timeout_s)
         self.leave = leave
         self._beats = 0
         self._paused = 0
@@ -88,17 +92,17 @@ class Watchdog:
             # Should native code keep this thread from running, a thread without Python ends it.
             faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True)
             now = self._progress()
-            if now != seen or self._paused:
+            if now != seen or self._paused or self.state.ranks.is_waiting:
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since >= limit_s:
-                self._end(limit_s)
+                self._end(limit_s, pause_s)
 
     def _progress(self) -> tuple[int, int]:
         return self.state.step, self._beats
 
-    def _end(self, limit_s: float) -> None:
+    def _end(self, limit_s: float, pause_s: float) -> None:
         """Say what hangs and end the process; the disk may hang as well, so it comes last."""
-        faulthandler.dump_traceback_later(_LAST_WORDS_S, exit=True)
+        faulthandler.dump_traceback_later(_LAST_WORDS_S + 2 * pause_s, exit=True)
         state = self.state
         path = state.out_dir / STACKS / f"rank-{state.ranks.rank}.txt"
         message = (
@@ -116,6 +120,8 @@ class Watchdog:
         _dump_loader_workers()
         with suppress(StorageError):
             self.leave(message)
+        if state.ranks.world_size > 1:  # the first to leave takes the others with it
+            time.sleep(2 * pause_s)
         for child in multiprocessing.active_children():
             child.kill()  # one that hangs as well would stay for ever
         os._exit(TrainerError.exit_code)

@@ -1,0 +1,73 @@
+"""A rank that makes no progress: every rank leaves its stacks, and the run ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PARTS = """
+import os, time
+from trainer_core.datasets import RandomRegression
+
+class Data:
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitems__(self, indices):
+        self.reads += 1
+        if self.reads == 4 and os.environ["RANK"] == "1":
+            sleep_for_ever()
+        return self.dataset.__getitems__(indices)
+
+def sleep_for_ever():
+    time.sleep(600)
+
+class Hanging(RandomRegression):
+    def build(self, opt_params, params):
+        splits = super().build(opt_params, params)
+        return {**splits, "dataset": Data(splits["dataset"])}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    info = tmp_path / "site" / "hung_parts-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hung-parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[trainer_core.datasets]\nhung = hung_parts:Hanging\n")
+    (tmp_path / "site" / "hung_parts.py").write_text(PARTS)
+    return tmp_path / "site"
+
+
+def test_every_rank_leaves_its_stacks(
+    experiment: dict[str, Any], site: Path, tmp_path: Path
+) -> None:
+    experiment["data"]["_type_"] = "hung"
+    experiment["run"]["watchdog_s"] = 1.5
+    file = tmp_path / "exp.json"
+    file.write_text(json.dumps(experiment))
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer_core.cli", "run", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert done.returncode == 1, done.stderr
+    stacks = {path.name: path.read_text() for path in tmp_path.glob("run/stacks/*")}
+    assert sorted(stacks) == ["rank-0.txt", "rank-1.txt"]
+    assert "sleep_for_ever" in stacks["rank-1.txt"]
+    assert "sleep_for_ever" not in stacks["rank-0.txt"]
