@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainer_core.engine.provenance import warn_of_other_wheels
+from trainer_core.engine.provenance import warn_of_other_libraries, warn_of_other_wheels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,3 +65,16 @@ def test_checkpoint_without_a_record_is_no_reason_to_warn(
     warn_of_other_wheels(tmp_path, '{"wheels": {}}')
 
     assert not caplog.records
+
+
+def test_other_versions_of_what_computes_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {"python": "3.11.7", "packages": {"torch": "2.12.0", "numpy": "2.3.0"}}
+    (tmp_path / "environment.json").write_text(json.dumps(before))
+    now = {"python": "3.11.7", "packages": {"torch": "2.13.0", "numpy": "2.3.0"}}
+    warn_of_other_libraries(tmp_path, json.dumps(now))
+    warn_of_other_libraries(tmp_path, json.dumps(before))
+    warn_of_other_libraries(tmp_path / "nothing", json.dumps(now))
+    message = f"{tmp_path.name} was written with other libraries: torch 2.12.0 is now 2.13.0"
+    assert caplog.messages == [message]

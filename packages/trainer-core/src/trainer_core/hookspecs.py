@@ -158,7 +158,8 @@ def trainer_checkpoint_save(state: Any, payload: dict[str, Any], path: Path) -> 
     """Add a plugin's state to a checkpoint; rank 0.
 
     Args:
-        state: The run.
+        state: The run. `state.add_to_checkpoint(file, tensors)` adds a safetensors file; its
+            tensors are copied now and written while the training goes on.
         payload: Data that is saved with the checkpoint. Put yours under your plugin's name:
             JSON values, and tensors in flat dicts.
         path: The checkpoint's folder while it is written; further files put there are covered by

@@ -23,7 +23,7 @@ from trainer_core.checkpoint.writer import (
     commit_checkpoint,
     sweep,
 )
-from trainer_core.engine.provenance import warn_of_other_wheels
+from trainer_core.engine.provenance import warn_of_other_libraries, warn_of_other_wheels
 from trainer_core.errors import StorageError, TrainerError
 from trainer_core.storage import storage_errors
 
@@ -86,6 +86,7 @@ class Saver:
         counters = restore_counters(self.state, checkpoint)
         self.saved_step = self.folder.own_step(checkpoint)
         warn_of_other_wheels(checkpoint.path, self.folder.texts.get("plugins.json"))
+        warn_of_other_libraries(checkpoint.path, self.folder.texts.get("environment.json"))
         return counters
 
     def clean(self) -> None:
