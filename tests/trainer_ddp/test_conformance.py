@@ -1,7 +1,5 @@
 """What trainer-ddp declares passes the kit that strangers' runners must pass."""
 
-from pathlib import Path
-
 from trainer_core.testing import conformance_classes
 
-globals().update(conformance_classes("trainer-ddp", Path(__file__).with_name("conformance.yaml")))
+globals().update(conformance_classes("trainer-ddp"))

@@ -99,6 +99,13 @@ class Ranks(Protocol):
         """
         ...
 
+    def average_gradients(self, models: nn.ModuleDict) -> None:
+        """Give everyone the mean of the gradients after each backward pass, whoever calls it.
+
+        For trainers that own their whole step.
+        """
+        ...
+
     def accumulate(self) -> AbstractContextManager[object]:
         """Return a context in which gradients stay with their process, for all but the last one."""
         ...
@@ -147,6 +154,9 @@ class LocalRanks:
         """Return `losses` itself."""
         del models
         return losses
+
+    def average_gradients(self, models: nn.ModuleDict) -> None:
+        """Leave them: they are the mean already."""
 
     def accumulate(self) -> AbstractContextManager[object]:
         """Return a context that does nothing."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -89,6 +90,8 @@ class LossTrainer(ABC):
     stepped once.
 
     Attributes:
+        metric_reductions: How the values that micro-batches and ranks have of a metric become one,
+            by its name: `sum`, `max`, or the mean over their samples, which is the default.
         is_skipped: Whether the newest step changed no weights: its gradient was not finite, or
             overflowed in fp16. Schedules and averages do not move then.
         on_nonfinite: Called with a step that is not finite; returns to have it skipped, or
@@ -100,6 +103,8 @@ class LossTrainer(ABC):
         loss: The loss module of the `loss:` section, or None.
         device: Where the models and the batches are.
     """
+
+    metric_reductions: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -142,7 +147,11 @@ class LossTrainer(ABC):
     def configure(self, options: StepOptions) -> None:
         """Take the engine's decisions; called once, after construction."""
         self.options = options
-        self._losses = options.ranks.parallelize(self.models, self._detached_losses)
+        self._losses = self._detached_losses
+        if type(self).train_step is LossTrainer.train_step:
+            self._losses = options.ranks.parallelize(self.models, self._detached_losses)
+        else:
+            options.ranks.average_gradients(self.models)
         self._is_weighted = type(self).loss_weight is not LossTrainer.loss_weight
         is_fp16 = options.precision == "fp16"
         self.loss_scale = LossScale() if is_fp16 else None
@@ -298,7 +307,15 @@ class LossTrainer(ABC):
         weight = self.loss_weight(data)
         share = weight / self._mean_over_ranks(weight)
         metrics = self._backward(data, context, share)
-        return {name: value * share for name, value in metrics.items()}
+        return self._weigh(metrics, share)
+
+    def _weigh(self, metrics: Mapping[str, Any], share: Tensor | float) -> dict[str, Any]:
+        """Scale what is a mean over samples; sums and maxima of parts are what they are."""
+        others = self.metric_reductions
+        return {
+            name: value if others.get(name, "mean") != "mean" else value * share
+            for name, value in metrics.items()
+        }
 
     def _mean_over_ranks(self, weight: Tensor | float) -> Tensor:
         ranks = self.options.ranks
@@ -324,8 +341,13 @@ class LossTrainer(ABC):
             )
             with nullcontext() if number == last else ranks.accumulate():
                 metrics = self._backward(batch, part, share)
-            for name, value in metrics.items():
-                summed[name] = summed.get(name, 0.0) + value * share
+            for name, value in self._weigh(metrics, share).items():
+                if self.metric_reductions.get(name) == "max" and name in summed:
+                    summed[name] = torch.maximum(
+                        torch.as_tensor(summed[name]), torch.as_tensor(value)
+                    )
+                else:
+                    summed[name] = summed.get(name, 0.0) + value
         return summed
 
     def _cut(self, data: Batch) -> Sequence[tuple[int, int, Batch]]:

@@ -55,6 +55,7 @@ def main() -> int:
     mailbox.listen()
     job = json.loads(_read_line(sys.stdin.fileno()))
     folder = Path(job["folder"])
+    sys.path[:] = job["path"]  # a program may have added to it
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # sockets that are tried twice
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _NOTHING
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a fork cannot use CUDA again

@@ -143,13 +143,21 @@ class _Agent(LocalElasticAgent):
     def explain(self) -> dict[str, Any]:
         """Return the error that ended the run, and whose it was."""
         reports = self._reports()
-        final = {rank: report for rank, report in reports.items() if is_final(report)}
+        final = {
+            rank: report
+            for rank, report in reports.items()
+            if is_final(report) and not report["is_echo"]
+        }
         if final:
             rank = min(final)
             texts = {report["message"] for report in final.values()}
             is_of_all = len(final) == len(self._worker_group.workers) and len(texts) == 1
             return {"error": final[rank], "rank": None if is_of_all else rank}
-        own = {r: report for r, report in reports.items() if not report.get("is_peer_lost")}
+        own = {
+            rank: report
+            for rank, report in reports.items()
+            if not (report["is_echo"] or report.get("is_peer_lost"))
+        }
         if own:
             rank = min(own)
             return {"error": self._with_restarts(own[rank]), "rank": rank}

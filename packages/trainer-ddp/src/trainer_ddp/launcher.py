@@ -84,6 +84,7 @@ def _describe(loaded: LoadedExperiment) -> dict[str, Any]:
         "runner": None if chosen is None else chosen.value,
         "hooks": is_file,
         "dry_run": loaded.dry_run,
+        "path": sys.path,
     }
 
 

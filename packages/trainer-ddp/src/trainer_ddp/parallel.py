@@ -91,12 +91,10 @@ class AveragedGradients:
 
     Args:
         models: The components.
-        group: Where gradients on the CPU are averaged.
     """
 
-    def __init__(self, models: nn.ModuleDict, group: Any) -> None:
+    def __init__(self, models: nn.ModuleDict) -> None:
         self._parameters = [p for p in models.parameters() if p.requires_grad]
-        self._group = group
         self._is_queued = False
 
     def start(self) -> None:

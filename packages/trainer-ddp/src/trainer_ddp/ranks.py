@@ -13,7 +13,7 @@ import torch
 from torch import distributed as dist
 
 from trainer_ddp.parallel import AveragedGradients, ParallelLosses, convert_batch_norm
-from trainer_ddp.reports import PeerLostError, describe, rebuild
+from trainer_ddp.reports import PeerLostError, describe, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ class ProcessGroupRanks:
         if not self.is_main:
             answer = json.loads(self._wait_for_main())
             if "error" in answer:
-                raise rebuild(answer["error"])
+                raise echo(answer["error"])
             result: Json = answer["result"]
             return result
         try:
@@ -150,7 +150,7 @@ class ProcessGroupRanks:
     def average_gradients(self, models: nn.ModuleDict) -> None:
         """Average the gradients at the end of each backward pass, whoever calls it; see `start`."""
         if self.world_size > 1:
-            self._averaged.append(AveragedGradients(models, self._control))
+            self._averaged.append(AveragedGradients(models))
 
     def accumulate(self) -> ExitStack:
         """Return a context in which gradients stay with their process."""

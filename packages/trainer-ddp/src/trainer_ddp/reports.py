@@ -15,6 +15,7 @@ __all__ = [
     "PeerLostError",
     "RankConfigError",
     "describe",
+    "echo",
     "is_final",
     "is_told_by_main",
     "rebuild",
@@ -45,21 +46,24 @@ class RankConfigError(ConfigError):
 
 def describe(error: BaseException) -> dict[str, Any]:
     """Return an error as JSON data: what kind it is, its message, its exit code."""
-    kind = type(error).__name__
+    report = {"kind": type(error).__name__, "message": str(error), "exit_code": 1}
+    report["is_echo"] = bool(vars(error).get("is_echo"))
     if isinstance(error, ConfigError):
-        return {"kind": "ConfigError", "message": str(error), "exit_code": UserError.exit_code}
+        return {**report, "kind": "ConfigError", "exit_code": UserError.exit_code}
     if isinstance(error, RegistryError):
-        return {"kind": "TrainerError", "message": str(error), "exit_code": 1}
+        return {**report, "kind": "TrainerError"}
     if isinstance(error, TrainerError):
-        return {"kind": kind, "message": str(error), "exit_code": error.exit_code}
+        return {**report, "exit_code": error.exit_code}
     lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    return {
-        "kind": kind,
-        "message": str(error),
-        "exit_code": TrainerError.exit_code,
-        "traceback": lines,
-        "is_peer_lost": isinstance(error, PeerLostError) or _is_of_transport(error),
-    }
+    is_peer_lost = isinstance(error, PeerLostError) or _is_of_transport(error)
+    return {**report, "traceback": lines, "is_peer_lost": is_peer_lost}
+
+
+def echo(report: dict[str, Any], *, rank: int | None = None) -> Exception:
+    """Return the error of another rank, to be raised on this one too."""
+    error = rebuild(report, rank=rank)
+    vars(error)["is_echo"] = True
+    return error
 
 
 def tell_by_main(error: Exception) -> Exception:

@@ -23,7 +23,7 @@ from trainer_core.hookspecs import hookimpl
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
 from trainer_ddp.ranks import ProcessGroupRanks
-from trainer_ddp.reports import describe, rebuild, tell_by_main
+from trainer_ddp.reports import describe, echo, tell_by_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,7 @@ def _build_together(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> Exper
         raise tell_by_main(error)
     if failed:
         rank = min(failed)
-        raise tell_by_main(rebuild(failed[rank], rank=rank))
+        raise tell_by_main(echo(failed[rank], rank=rank))
     assert built is not None
     return built
 

@@ -200,6 +200,7 @@ def build_trainer(
         trainer.configure(options)
     else:
         _refuse_engine_options(loaded)
+        options.ranks.average_gradients(models)
     return trainer
 
 
