@@ -1,5 +1,6 @@
 """Recipes: found by name, valid as shipped, and built from model files that fit together."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 import experiments_il.recipes
+from experiments_il.commands.data import main as data_command
 from experiments_il.losses import L2
 from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyTrainer
 from policy_constructor import build_model
@@ -17,6 +19,7 @@ from trainer_core.run import run
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
+POLICIES = [name for name in RECIPES if name != "il/mutual_information_small"]
 MODELS = sorted(FOLDER.glob("models/*.yaml"))
 
 
@@ -32,6 +35,7 @@ def build_components(experiment: LoadedExperiment) -> nn.ModuleDict:
 def test_every_recipe_is_shipped() -> None:
     small = [
         "cfg_vqvae_small",
+        "mutual_information_small",
         "pick_place",
         "reach",
         "vfp_single_expert_depth_small",
@@ -52,7 +56,7 @@ def test_model_file_builds_alone(path: Path) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_components_make_a_policy(name: str) -> None:
     experiment = load_experiment(name)
     settings = dict(experiment.config.trainer.component)
@@ -71,7 +75,7 @@ def test_decoders_are_interchangeable() -> None:
     assert trainer.decoder.horizon == 8
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = ["params.demonstrations=2", "trainer.max_steps=2", "data.batch_size=8"]
@@ -82,3 +86,16 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert (result.status, result.step) == ("completed", 2)
     assert result.evaluation["n"] == 2
     assert len(list(tmp_path.glob("out/evaluation/*/episodes.jsonl"))) == 1
+
+
+def test_autoencoder_recipe_runs_and_ranks_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["params.demonstrations=2", "trainer.max_steps=2", "data.batch_size=8"]
+    result = run("il/mutual_information_small", [*small, "run.out_dir=out"])
+    assert (result.status, result.step) == ("completed", 2)
+    assert data_command(["score", "out", "--keep", "0.5"]) == 0
+    assert "1 of 2 episodes to keep" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert [each["episode"] for each in scores["episodes"]][:1] == scores["keep"]

@@ -1,4 +1,4 @@
-"""`trainer data`: record demonstrations, and say what a data set holds."""
+"""`trainer data`: record demonstrations, say what a data set holds, and rank its episodes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("root", metavar="DIR", type=Path, help="folder of a LeRobotDataset")
     info.add_argument("--json", action="store_true", help="one JSON document for machines")
     info.set_defaults(run=_print_info)
+
+    score = commands.add_parser("score", help="rank episodes by what they can teach")
+    score.add_argument(
+        "root", metavar="RUN", type=Path, help="run of mutual_information_estimator_trainer"
+    )
+    score.add_argument("--out", type=Path, help="file of the scores (RUN/scores.json)")
+    score.add_argument("--keep", type=float, default=0.9, help="share of episodes to keep (0.9)")
+    score.add_argument("--passes", type=int, default=4, help="shuffles of the frames (4)")
+    score.add_argument("--seed", type=int, default=0, help="seed of the shuffles (0)")
+    score.set_defaults(run=_score)
     return parser
 
 
@@ -66,6 +76,19 @@ def _record_metaworld(options: argparse.Namespace) -> int:
         f"{options.out}: {recording.episodes} episodes, {recording.frames} frames "
         f"in {recording.wall_s:.1f} s; {recording.dropped} failed episodes were dropped"
     )
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from experiments_il.commands.score import score_run, write_scores
+
+    scores = score_run(options.root, passes=options.passes, seed=options.seed)
+    out = options.out or options.root / "scores.json"
+    kept = write_scores(scores, out, options.keep)
+    print("episode   score   +-     frames")
+    for each in scores:
+        print(f"{each.episode:7d}  {each.score:6.3f}  {each.standard_error:5.3f}  {each.n:6d}")
+    print(f"{out}: {len(kept)} of {len(scores)} episodes to keep")
     return 0
 
 

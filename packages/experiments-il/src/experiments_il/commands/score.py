@@ -1,0 +1,121 @@
+"""`trainer data score`: rank the episodes of a data set by what a policy can learn from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from experiments_il.mutual_information import EpisodeScore
+
+__all__ = ["score_run", "write_scores"]
+
+_EPISODE = "episode_index"
+_BATCH = 512
+
+
+def score_run(
+    run: Path, *, passes: int = 4, batch: int = 1024, seed: int = 0
+) -> list[EpisodeScore]:
+    """Return the scores of the episodes that a run was trained on, best first.
+
+    Args:
+        run: Run folder of `mutual_information_estimator_trainer`; its newest checkpoint is used.
+        passes: Shuffles of the frames.
+        batch: About how many frames are compared with one another.
+        seed: Of the shuffles.
+
+    Raises:
+        TrainerError: There is no checkpoint, it is of another trainer, or the data cannot be read.
+    """
+    import torch
+
+    from experiments_il.mutual_information import score_episodes
+
+    experiment = _load(run)
+    firsts, seconds, episodes = [], [], []
+    for data in _batches(experiment):
+        if _EPISODE not in data:
+            message = f"the batches have no {_EPISODE}: add it to data.keys of the experiment"
+            raise UserError(message)
+        first, second = experiment.trainer.embed(data)
+        firsts.append(first.cpu())
+        seconds.append(second.cpu())
+        episodes.append(data[_EPISODE].flatten().cpu())
+    return score_episodes(
+        torch.cat(firsts),
+        torch.cat(seconds),
+        torch.cat(episodes),
+        batch=batch,
+        passes=passes,
+        seed=seed,
+    )
+
+
+def write_scores(scores: list[EpisodeScore], out: Path, keep: float) -> list[int]:
+    """Write `scores.json`; return the numbers of the best episodes, in their order in the data.
+
+    Args:
+        scores: Best first.
+        out: The file.
+        keep: Share of the episodes to keep, above 0.
+
+    Raises:
+        UserError: `keep` is not a share.
+        StorageError: The disk refuses.
+    """
+    from trainer_core.storage import write_atomically
+
+    if not 0 < keep <= 1:
+        message = f"--keep must be above 0 and at most 1, got {keep:g}"
+        raise UserError(message)
+    kept = sorted(each.episode for each in scores[: max(1, round(keep * len(scores)))])
+    document = {"episodes": [asdict(each) for each in scores], "keep": kept}
+    write_atomically(out, json.dumps(document, indent=1) + "\n")
+    return kept
+
+
+def _load(run: Path) -> Any:
+    """Return the built experiment of a run, with the weights of its newest checkpoint."""
+    from experiments_il.trainers.mutual_information import MutualInformationEstimatorTrainer
+    from trainer_core.checkpoint.reader import newest_valid
+    from trainer_core.engine.build import build_experiment
+    from trainer_core.experiment.loading import load_experiment
+    from trainer_core.ranks import LocalRanks
+    from trainer_core.weights import load_state_strictly
+
+    checkpoint = newest_valid(run / "checkpoints", quarantine=False)
+    if checkpoint is None:
+        message = f"{run} has no checkpoint; give the folder of a run"
+        raise UserError(message)
+    loaded = load_experiment(str(checkpoint.path / "config.resolved.yaml"), ["evaluation=null"])
+    experiment = build_experiment(loaded, LocalRanks())
+    if not isinstance(experiment.trainer, MutualInformationEstimatorTrainer):
+        message = (
+            f"{run} was trained by {type(experiment.trainer).__name__}; episodes are scored by a "
+            "run of mutual_information_estimator_trainer"
+        )
+        raise UserError(message)
+    for name, module in experiment.models.items():
+        state = checkpoint.read_tensors(f"model.{name}.safetensors")
+        load_state_strictly(module, state, component=name, origin=str(checkpoint.path))
+    experiment.models.eval()
+    return experiment
+
+
+def _batches(experiment: Any) -> Any:
+    """Yield the data set in order, normalised, on the device."""
+    import numpy as np
+
+    from trainer_core.loader import make_reader
+    from trainer_core.tree import move_to_device
+
+    read = make_reader(experiment.dataset, experiment.seed)
+    for start in range(0, len(experiment.dataset), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(experiment.dataset)))
+        yield experiment.normalizer.normalize(move_to_device(read(rows, start), experiment.device))
