@@ -136,6 +136,7 @@ class Saver:
         final = self.folder.checkpoints / step_name(self.state.step)
         loop = self.loop_state()  # of all ranks together
         self.state.ranks.on_main(lambda: self._save_on_main(final, loop, wait=wait, then=then))
+        self.state.beat()
         return final
 
     def _save_on_main(
