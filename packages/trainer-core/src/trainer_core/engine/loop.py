@@ -15,6 +15,7 @@ from trainer_core.engine.events import Events
 from trainer_core.engine.nonfinite import Guard, RollBack
 from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
+from trainer_core.engine.requeue import requeue_job
 from trainer_core.engine.resuming import find_together
 from trainer_core.engine.runfolder import RunFolder, public_config
 from trainer_core.engine.runlock import hold_together
@@ -128,6 +129,8 @@ class _Run:
             raise
         hooks.call("trainer_fit_end", state=state, status=status)
         self._close(status)
+        if status == "interrupted" and interrupted.signal_name != "SIGINT":
+            self._requeue()
         return RunResult(
             status,
             state.step,
@@ -285,6 +288,12 @@ class _Run:
                 self._report(picture=False)
             except StorageError as second:
                 exc.add_note(str(second))
+
+    def _requeue(self) -> None:
+        """Have a scheduler start an interrupted run again, if it was asked to."""
+        loaded = self.state.experiment.loaded
+        if loaded is not None and loaded.config.run.slurm_requeue and self.state.ranks.is_main:
+            requeue_job()
 
     def _leave(self, message: str) -> None:
         """Note that the watchdog ends this process."""

@@ -128,6 +128,11 @@ class RunSection(_Section):
         description="End the process, with the stacks of its threads, after so many seconds "
         "without a step, validation batch, episode or save; null: never.",
     )
+    slurm_requeue: bool = Field(
+        False,
+        description="Put a job of SLURM that a signal other than Ctrl-C ended back into the queue, "
+        "once its state is saved.",
+    )
 
 
 class TrainerSection(_MixedSection):
