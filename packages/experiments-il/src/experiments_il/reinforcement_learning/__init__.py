@@ -1,0 +1,1 @@
+"""Reserved for reinforcement learning: there is none in this version."""
