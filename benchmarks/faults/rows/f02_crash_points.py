@@ -48,10 +48,6 @@ def run(budget: Budget) -> RowResult:
         trees = list(_distinct_states(str(folder / "recorded"), operations))
         tally.row.target += len(operations) + len(trees)
         notes.append(f"{folder.name}: {len(operations)} operations, {len(trees)} states")
-        for number in budget.sample(list(range(len(operations))), least=2):
-            if budget.has_time():
-                problem = _kill_at(number, config, folder, states, end)
-                tally.add(problem, f"killed at {_shown(operations[number], folder)}")
         for number, (point, committed, tree) in enumerate(budget.sample(trees, least=15)):
             if budget.has_time():
                 problem = _power_cut_problem(tree, committed, folder / "cut", states)
@@ -60,6 +56,10 @@ def run(budget: Budget) -> RowResult:
                 place = _shown(operations[point - 1], folder) if point else "the start"
                 tally.add(problem, f"power cut after {place}, state {number}")
                 shutil.rmtree(folder / "cut", ignore_errors=True)
+        for number in budget.sample(list(range(len(operations))), least=2):
+            if budget.has_time():
+                problem = _kill_at(number, config, folder, states, end)
+                tally.add(problem, f"killed at {_shown(operations[number], folder)}")
     return tally.result(f"{STEPS} saves each, after a power cut; {'; '.join(notes)}")
 
 

@@ -94,10 +94,7 @@ def test_signal_before_the_first_batch_is_saved(
         return {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "trainer_core.engine.runfolder.describe_environment",
-            lambda _: os.kill(os.getpid(), signal.SIGUSR1) or {},
-        )
+        patch.setattr("trainer_core.engine.runfolder.describe_environment", interrupt)
         result = train()
     assert (result.status, result.step) == ("interrupted", 0)
     assert [p.name for p in tmp_path.glob("run/checkpoints/step-*")] == ["step-000000000"]

@@ -93,12 +93,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     data = _read_small_file(path)
     try:
-        content = json.loads(data)
+        content: Any = json.loads(data)
     except (ValueError, RecursionError) as exc:
         msg = f"{path} is not JSON"
         raise CheckpointError(msg) from exc
-    files = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(f, dict) for f in files.values()):
+    if not isinstance(content, dict) or not _has_entries(content.get("files")):
         msg = f"{path} is not a manifest"
         raise CheckpointError(msg)
     version = content.get("format_version")
@@ -116,6 +115,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         msg = f"{path} was changed after it was written"
         raise CheckpointError(msg)
     return content
+
+
+def _has_entries(files: Any) -> bool:
+    return isinstance(files, dict) and all(isinstance(entry, dict) for entry in files.values())
 
 
 def verify_files(
