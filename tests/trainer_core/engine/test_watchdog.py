@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -103,3 +105,25 @@ def test_limit_is_below_the_patience_of_the_other_processes() -> None:
     assert make_watchdog(600.0, 120.0).limit_s == 90.0
     assert make_watchdog(60.0, 120.0).limit_s == 60.0
     assert make_watchdog(None, 120.0).limit_s is None
+
+
+def test_process_that_was_stopped_is_not_hung(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from types import SimpleNamespace as N\n"
+        "from trainer_core.engine.watchdog import Watchdog\n"
+        "ranks = N(rank=0, timeout_s=None, is_waiting=False, world_size=1)\n"
+        "watchdog = Watchdog(N(step=0, out_dir=Path(sys.argv[1]), ranks=ranks), 2.0)\n"
+        "with watchdog.watching():\n"
+        "    print('ready', flush=True)\n"
+        "    for _ in range(20):\n"
+        "        time.sleep(0.1)\n"
+        "        watchdog.state.step += 1\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == 0

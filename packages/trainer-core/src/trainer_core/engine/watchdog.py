@@ -87,14 +87,16 @@ class Watchdog:
     def _watch(self) -> None:
         limit_s = self.limit_s or 0.0
         pause_s = min(_LONGEST_PAUSE_S, limit_s / 4)
-        seen, since = self._progress(), time.monotonic()
+        seen, idle_s, last = self._progress(), 0.0, time.monotonic()
         while not self._done.wait(pause_s):
             # Should native code keep this thread from running, a thread without Python ends it.
             faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True)
-            now = self._progress()
+            now, clock = self._progress(), time.monotonic()
+            idle_s += min(clock - last, 2 * pause_s)  # not the time for which all was stopped
+            last = clock
             if now != seen or self._paused or self.state.ranks.is_waiting:
-                seen, since = now, time.monotonic()
-            elif time.monotonic() - since >= limit_s:
+                seen, idle_s = now, 0.0
+            elif idle_s >= limit_s:
                 self._end(limit_s, pause_s)
 
     def _progress(self) -> tuple[int, int]:
