@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.dataset import WindowDataset
-from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.windows import EdgeDistances, Window
 from experiments_il.data.writer import LeRobotWriter
 
@@ -52,7 +52,7 @@ def write_dataset(root: Path) -> float:
 def open_timed(root: Path) -> tuple[ColumnStore, float]:
     """Open the columns and return them with the seconds it took."""
     began = time.perf_counter()
-    store = ColumnStore(open_metadata(root))
+    store = ColumnStore(open_lerobot(root))
     return store, time.perf_counter() - began
 
 

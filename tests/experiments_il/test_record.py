@@ -8,6 +8,7 @@ import pytest
 
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.sim import record
 from experiments_il.sim.record import RecordingProgress, record_demonstrations
 from trainer_core.errors import DatasetError, StorageError, UserError
@@ -26,7 +27,7 @@ def reach(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def column(root: Path, name: str) -> NDArray[Any]:
-    return ColumnStore(open_metadata(root)).numbers(name)
+    return ColumnStore(open_lerobot(root)).numbers(name)
 
 
 def test_recording_is_a_data_set_of_successful_episodes(reach: Path) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from experiments_il.data import column_store
+from experiments_il.data import lerobot_source
 from experiments_il.data.arrow import pa, pq
 from experiments_il.data.column_store import ColumnStore
-from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import open_lerobot
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DATA = "data/chunk-000/file-000.parquet"
 
 
 def open_store(root: Path) -> ColumnStore:
-    return ColumnStore(open_metadata(root))
+    return ColumnStore(open_lerobot(root))
 
 
 def edit_table(root: Path, edit: Callable[[Any], Any]) -> None:
@@ -46,7 +46,7 @@ def test_second_open_reads_no_data_file(
 ) -> None:
     root = make_dataset(camera=True)
     open_store(root).frames("observation.images.top")
-    monkeypatch.setattr(column_store, "read_table", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(lerobot_source, "read_table", lambda *_: pytest.fail("read again"))
     assert open_store(root).frames("observation.images.top")[14, 0, 0, 0] == 14
 
 

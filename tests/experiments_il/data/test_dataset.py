@@ -9,7 +9,7 @@ import torch
 
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.dataset import BatchFeature, WindowDataset
-from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import open_lerobot
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CAMERA = "observation.images.top"
 
 
 def open_dataset(root: Path, *args: Any, **kwargs: Any) -> WindowDataset:
-    return WindowDataset(ColumnStore(open_metadata(root)), *args, **kwargs)
+    return WindowDataset(ColumnStore(open_lerobot(root)), *args, **kwargs)
 
 
 def test_batch_has_the_declared_features_and_index(make_dataset: MakeDataset) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from experiments_il.data.factory import LeRobotFactory, split_episodes
+from experiments_il.data.factory import LeRobotFactory
+from experiments_il.data.window_factory import split_episodes
 from policy_constructor.errors import ConfigError
 from trainer_core.errors import DatasetError, MissingPackageError
 from trainer_core.protocols import DatasetFactory

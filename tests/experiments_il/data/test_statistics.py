@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import LeRobotSource, open_lerobot
 from experiments_il.data.statistics import (
     camera_statistics,
     column_statistics,
@@ -74,7 +75,7 @@ def test_camera_statistics_look_at_fewer_frames_of_long_episodes() -> None:
 def test_norm_stats_hold_what_the_mode_needs(make_dataset: MakeDataset) -> None:
     metadata = open_metadata(make_dataset((3,)))
     modes = {"observation.state": "min_max", "action": "identity"}
-    assert norm_stats(modes, metadata.stats, ColumnStore(metadata)) == {
+    assert norm_stats(modes, metadata.stats, ColumnStore(LeRobotSource(metadata))) == {
         "observation.state": {"mode": "min_max", "min": [0.0, -2.0], "max": [2.0, 0.0]},
         "action": {"mode": "identity"},
     }
@@ -82,7 +83,7 @@ def test_norm_stats_hold_what_the_mode_needs(make_dataset: MakeDataset) -> None:
 
 def test_missing_quantiles_are_computed_from_the_column(make_dataset: MakeDataset) -> None:
     metadata = open_metadata(make_dataset((101,)))
-    found = norm_stats({"action": "quantiles"}, {}, ColumnStore(metadata))
+    found = norm_stats({"action": "quantiles"}, {}, ColumnStore(LeRobotSource(metadata)))
     assert found == {"action": {"mode": "quantiles", "q01": [0.5], "q99": [49.5]}}
 
 
@@ -122,7 +123,7 @@ def test_missing_quantiles_are_computed_from_the_column(make_dataset: MakeDatase
 def test_what_cannot_be_normalised_is_refused(
     make_dataset: MakeDataset, key: str, stats: dict[str, object], message: str
 ) -> None:
-    store = ColumnStore(open_metadata(make_dataset(camera=True)))
+    store = ColumnStore(open_lerobot(make_dataset(camera=True)))
     with pytest.raises(DatasetError) as caught:
         norm_stats({key: "mean_std"}, {key: stats}, store)
     assert str(caught.value) == message

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from experiments_il.data.episodes import Episodes, VideoPlaces
+from experiments_il.data.episodes import LeRobotEpisodes, VideoPlaces
 from experiments_il.data.lerobot_format import parse_info
 from experiments_il.data.lerobot_metadata import LeRobotMetadata
 from experiments_il.data.video import VideoFrames
@@ -52,7 +52,12 @@ def describe(root: Path, lengths: list[int], **details: Any) -> LeRobotMetadata:
     start = stop - np.array(lengths)
     zeros = np.zeros(len(lengths), np.int64)
     places = {KEY: VideoPlaces(zeros, zeros.copy(), start / FPS)}
-    return LeRobotMetadata(root, parse_info(info), Episodes(start, stop, zeros, zeros, places), ())
+    return LeRobotMetadata(
+        root,
+        parse_info(info),
+        LeRobotEpisodes(start, stop, chunk=zeros, file=zeros, videos=places),
+        (),
+    )
 
 
 def video_path(root: Path) -> Path:

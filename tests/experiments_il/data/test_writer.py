@@ -21,6 +21,7 @@ from experiments_il.data.arrow import pq
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.lerobot_format import NUMERIC_DTYPES
 from experiments_il.data.lerobot_metadata import open_metadata
+from experiments_il.data.lerobot_source import LeRobotSource, open_lerobot
 from experiments_il.data.writer import LeRobotWriter
 from trainer_core.errors import DatasetError, StorageError
 
@@ -83,7 +84,7 @@ def test_what_is_written_is_read_back(recording: Recorded) -> None:
         with LeRobotWriter.create(root, fps=7, features=features, data_file_mb=0.001) as writer:
             for frames, task in zip(episodes, tasks, strict=True):
                 writer.add_episode(frames, task)
-        store = ColumnStore(open_metadata(root))
+        store = ColumnStore(open_lerobot(root))
         rows = np.arange(len(store))
         for name, spec in features.items():
             parts = [frames[name] for frames in episodes]
@@ -97,9 +98,9 @@ def test_what_is_written_is_read_back(recording: Recorded) -> None:
                 found = store.numbers(name).reshape(wanted.shape)
                 assert found.dtype == wanted.dtype
             np.testing.assert_array_equal(found, wanted)
-        firsts = store.metadata.episodes.start
+        firsts = store.source.episodes.start
         codes = store.numbers("task_index")[firsts]
-        assert [store.metadata.tasks[code] for code in codes] == tasks
+        assert [store.source.tasks[code] for code in codes] == tasks
 
 
 def test_files_have_the_types_and_metadata_of_lerobot(tmp_path: Path) -> None:
@@ -133,7 +134,16 @@ def test_full_file_is_followed_by_the_next(tmp_path: Path) -> None:
     metadata = open_metadata(write(tmp_path, [4, 1, 3], data_file_mb=1e-6))
     names = [file.path.name for file in metadata.data_files]
     assert names == ["file-000.parquet", "file-001.parquet", "file-002.parquet"]
-    assert ColumnStore(metadata).numbers("action")[:, 0].tolist() == [0, 1, 2, 3, 0, 0, 1, 2]
+    assert ColumnStore(LeRobotSource(metadata)).numbers("action")[:, 0].tolist() == [
+        0,
+        1,
+        2,
+        3,
+        0,
+        0,
+        1,
+        2,
+    ]
 
 
 def test_appending_leaves_the_old_files_untouched(tmp_path: Path) -> None:
@@ -233,11 +243,11 @@ def test_killed_append_leaves_the_old_data_and_room_for_more(
     root = write(tmp_path, [3], data_file_mb=1e-6)
     run_killed(root, replacements)
     assert open_metadata(root).episodes.length.tolist() == [3]
-    assert ColumnStore(open_metadata(root)).numbers("action")[:, 0].tolist() == [0, 1, 2]
+    assert ColumnStore(open_lerobot(root)).numbers("action")[:, 0].tolist() == [0, 1, 2]
     with LeRobotWriter.append(root) as writer:
         writer.add_episode(episode(1, start=7), "later")
     metadata = open_metadata(root)
-    assert ColumnStore(metadata).numbers("action")[:, 0].tolist() == [0, 1, 2, 7]
+    assert ColumnStore(LeRobotSource(metadata)).numbers("action")[:, 0].tolist() == [0, 1, 2, 7]
     named = {file.path for file in metadata.data_files}
     assert set((root / "data").rglob("*.parquet")) == named
     assert not list(root.glob(".writing-*"))
@@ -342,7 +352,7 @@ def test_tasks_may_change_within_an_episode(tmp_path: Path) -> None:
         writer.add_episode(episode(3), ["öffnen", "öffnen", "schließen"])
     metadata = open_metadata(tmp_path)
     assert metadata.tasks == ("öffnen", "schließen")
-    assert ColumnStore(metadata).numbers("task_index").tolist() == [0, 0, 1]
+    assert ColumnStore(LeRobotSource(metadata)).numbers("task_index").tolist() == [0, 0, 1]
 
 
 def test_quantiles_of_the_whole_set_are_exact(tmp_path: Path) -> None:
@@ -360,5 +370,5 @@ def test_quantiles_of_the_whole_set_are_exact(tmp_path: Path) -> None:
 def test_frame_times_follow_the_rate(tmp_path: Path) -> None:
     with LeRobotWriter.create(tmp_path, fps=29.97, features=FEATURES) as writer:
         writer.add_episode(episode(3), "t")
-    times = ColumnStore(open_metadata(tmp_path)).numbers("timestamp")
+    times = ColumnStore(open_lerobot(tmp_path)).numbers("timestamp")
     np.testing.assert_array_equal(times, (np.arange(3) / 29.97).astype(np.float32))

@@ -63,21 +63,28 @@ class ArrayCache:
     """Finds, builds and opens groups of arrays that are derived from a source.
 
     Args:
-        source: The folder the arrays are made from.
+        source: The folder or the file that the arrays are made from.
         fingerprint: Any JSON data that changes when the arrays must be made again.
-        folder: Where to keep them. By default `.cache-trainer` in the source, else the user's
-            cache folder, else memory: the first that can be written.
+        folder: Where to keep them. By default `.cache-trainer` in the source (beside it, if there
+            is a variant), else the user's cache folder, else memory: the first that can be written.
+        variant: Keeps the arrays apart from those that other options make of the same source.
+            Needed where the source is a file.
     """
 
-    def __init__(self, source: Path, fingerprint: Any, folder: Path | None = None) -> None:
+    def __init__(
+        self, source: Path, fingerprint: Any, folder: Path | None = None, variant: str = ""
+    ) -> None:
         text = json.dumps(fingerprint, sort_keys=True)
         self._key = hashlib.sha256(text.encode()).hexdigest()[:16]
-        name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+        identity = str(source.resolve()) + (f"\n{variant}" if variant else "")
+        name = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self._is_chosen = folder is not None
         if folder is not None:
             self._homes = [folder / f"{source.name}-{name}"]
         else:
-            self._homes = [source / CACHE_FOLDER, _user_cache() / f"{source.name}-{name}"]
+            own = f"{source.name}-{name}"
+            near = source.parent / CACHE_FOLDER / own if variant else source / CACHE_FOLDER
+            self._homes = [near, _user_cache() / own]
 
     def open(self, group: str, specs: Mapping[str, ArraySpec], fill: Fill) -> ArrayGroup:
         """Return a group, building it first if there is none that fits.

@@ -9,7 +9,6 @@ import torch
 
 from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
 from experiments_il.data.lerobot_format import nearest_hint
-from experiments_il.data.video import VideoFrames
 from experiments_il.data.windows import EdgeDistances, Window
 from trainer_core.errors import DatasetError
 
@@ -58,12 +57,12 @@ class WindowDataset:
         episodes: Sequence[int] | None = None,
     ) -> None:
         offsets = offsets or {}
-        features = store.metadata.info.features
+        features = store.source.features
         names = batch_names(features, keys, tuple(offsets))
         for name in names:
             if name not in features and name != TASK_KEY:
                 known = nearest_hint(name, features)
-                message = f"{store.metadata.root}: the data set has no key '{name}'{known}"
+                message = f"{store.source.root}: the data set has no key '{name}'{known}"
                 raise DatasetError(message)
         self._store = store
         self._episodes = _select_episodes(store, episodes)
@@ -99,12 +98,12 @@ class WindowDataset:
     @property
     def fps(self) -> float:
         """Return the frames per second of the data set."""
-        return self._store.metadata.info.fps
+        return self._store.source.fps
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Return the task strings by task index."""
-        return self._store.metadata.tasks
+        return self._store.source.tasks
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample; shape-[1] features are scalars."""
@@ -140,21 +139,21 @@ class WindowDataset:
     def _describe(self, name: str) -> list[tuple[str, BatchFeature]]:
         window = self._windows.get(name)
         length = len(window) if window is not None else None
-        return describe_key(name, self._store.metadata.info.features.get(name), length)
+        return describe_key(name, self._store.source.features.get(name), length)
 
     def _build_readers(self) -> dict[str, _Reader]:
         return {name: self._build_reader(name) for name in self._names}
 
     def _build_reader(self, name: str) -> _Reader:
         store, window = self._store, self._windows.get(name)
-        feature = store.metadata.info.features.get(name)
+        feature = store.source.features.get(name)
         if feature is None or feature.dtype == "string":
             if window is not None:
                 message = f"'{name}' holds strings, which have no windows"
                 raise DatasetError(message)
             return self._read_tasks if feature is None else self._string_reader(name)
         if feature.dtype == "video":
-            frames = VideoFrames(store.metadata, name)
+            frames = store.video(name)
             if window is None:
                 return lambda edges: frames.gather(edges.rows)
             return lambda edges: frames.gather(window.rows(edges))
@@ -169,7 +168,7 @@ def _gather(column: NDArray[Any], window: Window | None, edges: EdgeDistances) -
 
 
 def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDArray[np.int64]:
-    count = len(store.metadata.episodes)
+    count = len(store.source.episodes)
     if episodes is None:
         return np.arange(count)
     chosen = np.unique(np.asarray(list(episodes), np.int64))
@@ -178,13 +177,13 @@ def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDAr
         wrong = (
             f"no episode {outside[0]}" if outside else "no episodes to choose from an empty list"
         )
-        message = f"{store.metadata.root}: {wrong}; the data set has episodes 0 to {count - 1}"
+        message = f"{store.source.root}: {wrong}; the data set has episodes 0 to {count - 1}"
         raise DatasetError(message)
     return chosen
 
 
 def _rows_of(store: ColumnStore, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    episodes = store.metadata.episodes
+    episodes = store.source.episodes
     ranges = [
         np.arange(episodes.start[episode], episodes.stop[episode]) for episode in chosen.tolist()
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.arrow import pa, read_table
-from experiments_il.data.episodes import Episodes, VideoPlaces
+from experiments_il.data.episodes import LeRobotEpisodes, VideoPlaces
 from experiments_il.data.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
@@ -80,7 +80,7 @@ class LeRobotMetadata:
 
     root: Path
     info: LeRobotInfo
-    episodes: Episodes
+    episodes: LeRobotEpisodes
     tasks: tuple[str, ...]
 
     @cached_property
@@ -152,7 +152,7 @@ def episode_files(root: Path) -> list[EpisodesFile]:
     return [EpisodesFile(path, Place(chunk, file)) for chunk, file, path in numbered]
 
 
-def _read_episodes(root: Path, info: LeRobotInfo) -> Episodes:
+def _read_episodes(root: Path, info: LeRobotInfo) -> LeRobotEpisodes:
     folder = root / _EPISODES_FOLDER
     files = episode_files(root)
     if not files:
@@ -168,7 +168,7 @@ def _read_episodes(root: Path, info: LeRobotInfo) -> Episodes:
     order = np.argsort(columns["episode_index"], kind="stable")[: info.total_episodes]
     columns = {name: values[order] for name, values in columns.items()}
     _check_episodes(folder, columns, info)
-    return Episodes(
+    return LeRobotEpisodes(
         start=columns["dataset_from_index"],
         stop=columns["dataset_to_index"],
         chunk=columns["data/chunk_index"],

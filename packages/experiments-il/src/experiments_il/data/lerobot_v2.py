@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments_il.data.episodes import Episodes, VideoPlaces
+from experiments_il.data.episodes import LeRobotEpisodes, VideoPlaces
 from experiments_il.data.statistics import merge_statistics
 from trainer_core.errors import DatasetError
 
@@ -25,7 +25,7 @@ _STATS_PATH = "meta/episodes_stats.jsonl"
 _CHUNKS_SIZE = 1000
 
 
-def read_v2_episodes(root: Path, info: LeRobotInfo) -> Episodes:
+def read_v2_episodes(root: Path, info: LeRobotInfo) -> LeRobotEpisodes:
     """Return the episodes of `meta/episodes.jsonl`; rows follow from their lengths.
 
     Raises:
@@ -52,7 +52,7 @@ def read_v2_episodes(root: Path, info: LeRobotInfo) -> Episodes:
     number = np.arange(info.total_episodes)
     chunk = number // _chunks_size(root, info)
     cameras = [name for name, feature in info.features.items() if feature.dtype == "video"]
-    return Episodes(
+    return LeRobotEpisodes(
         start=np.concatenate([[0], stop[:-1]]),
         stop=stop,
         chunk=chunk,

@@ -163,7 +163,7 @@ def norm_stats(
     """
     result: dict[str, dict[str, Any]] = {}
     for key, mode in modes.items():
-        feature = store.metadata.info.features[key]
+        feature = store.source.features[key]
         if mode != "identity" and not feature.dtype.startswith("float"):
             advice = "the trainer scales frames" if feature.is_frame else "only float features are"
             message = f"'{key}' is {feature.dtype} and cannot be normalised with {mode}: {advice}"
