@@ -173,6 +173,19 @@ def derives_from(found: Found, base: str) -> bool:
 
 def find_spec(module: str) -> Any:
     """Return the spec of a module without importing its parents."""
+    try:
+        return _found_spec(module, tuple(sys.path))
+    except LookupError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _found_spec(module: str, _search_path: tuple[str, ...]) -> Any:
+    """Return the spec of a module; only what is found is remembered.
+
+    Raises:
+        LookupError: There is none.
+    """
     locations: Sequence[str] | None = None
     spec: Any = None
     name = ""
@@ -181,7 +194,7 @@ def find_spec(module: str) -> Any:
         spec = _ask_finders(name, locations)
         locations = getattr(spec, "submodule_search_locations", None)
         if spec is None or (locations is None and name != module):
-            return None
+            raise LookupError(module)
     return spec
 
 

@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"trainer-core {__version__}")
         return 0
-    if argv is None and arguments[0] == "check":
+    ends_soon = argv is None and arguments[0] == "check"
+    if ends_soon:
         # Reading sources makes a hundred thousand syntax nodes and no garbage; looking through
         # them would take a third of the time of a process that ends soon.
         gc.disable()
@@ -39,3 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from trainer_core.cli import failures
 
         return failures.report(error, arguments)
+    finally:
+        if ends_soon:
+            gc.freeze()  # nor does the interpreter look through them when it ends

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -30,6 +32,7 @@ __all__ = ["check_removed_keys", "validate"]
 
 _NAME = re.compile(r"[\w./:-]+")
 _PLUGIN_SWITCH = "PYDANTIC_DISABLE_PLUGINS"
+_PLUGIN_LOADER = "pydantic.plugin._loader"
 LANGUAGE_KEYS = ("defaults", "templates", "model")
 _REPLACEMENT = (
     "components come from the entry points of installed wheels, a file imports none: "
@@ -84,13 +87,19 @@ def validate(
 def _without_pydantic_plugins() -> Iterator[None]:
     """Keep Pydantic from searching all installed wheels for plugins of its own, and importing them.
 
-    It does so when the first model is used; a check imports nothing of strangers.
+    It does so when the first model is used; a check imports nothing of strangers. The module that
+    would search is not imported either: `importlib.metadata` and `email` come with it, for nothing.
     """
     before = os.environ.get(_PLUGIN_SWITCH)
     os.environ[_PLUGIN_SWITCH] = "__all__"
+    empty = ModuleType(_PLUGIN_LOADER)
+    vars(empty)["get_plugins"] = tuple
+    stands_in = sys.modules.setdefault(_PLUGIN_LOADER, empty) is empty
     try:
         yield
     finally:
+        if stands_in:
+            del sys.modules[_PLUGIN_LOADER]
         if before is None:
             del os.environ[_PLUGIN_SWITCH]
         else:
