@@ -24,5 +24,5 @@ def run(budget: Budget) -> RowResult:
         problem = f"{ratio}, target {target}" if float(ratio) > float(target) else ""
         tally.add(problem, f"stall / {name}")
     if not ratios:
-        tally.add(done.stderr[-300:], "the benchmark")
+        tally.add(f"it ended with {done.returncode}: {done.stderr[-300:]}", "the benchmark")
     return tally.result("; ".join(f"{ratio} of {name}" for name, ratio, _ in ratios))

@@ -35,7 +35,7 @@ def run(budget: Budget) -> RowResult:
     out_dir, log = budget.folder / "run", budget.folder / "log.txt"
     code = run_forked(lambda: _soak(out_dir, saves, budget.folder / "seen.json"), log, 600)
     if code:
-        tally.add(log.read_text()[-300:], "the run")
+        tally.add(f"it ended with {code}: {log.read_text()[-300:]}", "the run")
         return tally.result()
     first, last = json.loads((budget.folder / "seen.json").read_text())
     growth = last["rss"] / first["rss"] - 1
