@@ -21,6 +21,7 @@ class RunResult:
         out_dir: The run folder.
         wall_s: Seconds of the run, all its processes one after the other.
         report: What a dry run found; else empty.
+        rank: Which process of the run returns it; rank 0 alone prints.
     """
 
     status: str
@@ -30,3 +31,4 @@ class RunResult:
     out_dir: Path = field(default_factory=Path)
     wall_s: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
+    rank: int = 0

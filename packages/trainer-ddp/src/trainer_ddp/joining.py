@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def join(loaded: LoadedExperiment, place: Place, options: Options) -> RunResult:
         out_dir = Path(loaded.config.run.out_dir)
         resume = resume_after_restart(resume, out_dir, has_begun=True)
     try:
-        return run_rank(loaded, place, options, resume=resume)
+        return replace(run_rank(loaded, place, options, resume=resume), rank=place.rank)
     except Exception as error:
         if place.rank and is_told_by_main(error):
             raise SystemExit(describe(error)["exit_code"]) from None

@@ -7,9 +7,10 @@ from typing import Any
 
 from trainer_core.errors import UserError
 
-__all__ = ["BACKENDS", "COMM_HOOKS", "STRATEGIES", "Options"]
+__all__ = ["BACKENDS", "COMM_HOOKS", "RDZV_BACKENDS", "STRATEGIES", "Options"]
 
 BACKENDS = ("auto", "gloo", "nccl")
+RDZV_BACKENDS = ("c10d", "etcd-v2")
 COMM_HOOKS = ("none", "fp16", "bf16", "powersgd")
 STRATEGIES = ("ddp", "fsdp")
 
@@ -43,7 +44,12 @@ class Options:
         Raises:
             UserError: A value is out of its range; the message names the key.
         """
-        choices = {"backend": BACKENDS, "comm_hook": COMM_HOOKS, "strategy": STRATEGIES}
+        choices = {
+            "backend": BACKENDS,
+            "rdzv_backend": RDZV_BACKENDS,
+            "comm_hook": COMM_HOOKS,
+            "strategy": STRATEGIES,
+        }
         for key, known in choices.items():
             if getattr(self, key) not in known:
                 _refuse(f"{key} is {' or '.join(known)}, not {getattr(self, key)!r}")

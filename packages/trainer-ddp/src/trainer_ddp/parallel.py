@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
@@ -182,9 +181,23 @@ def convert_batch_norm(models: nn.ModuleDict, device_type: str) -> None:
                 module.__class__ = type(kind.__name__, (_GlobalBatchNorm, kind), {})
 
 
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004 - torch's order
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004 - torch's order
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
 def _total(value: Tensor) -> Tensor:
     """Return the sum over the ranks; gradients are summed on the way back."""
-    total: Tensor = all_reduce(value)  # type: ignore[no-untyped-call] # as above
+    total: Tensor = _Total.apply(value)  # type: ignore[no-untyped-call] # as above
     return total
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import distributed as dist
 
 from trainer_ddp.parallel import AveragedGradients, ParallelLosses, convert_batch_norm
-from trainer_ddp.reports import PeerLostError, describe, echo
+from trainer_ddp.reports import PeerLostError, describe, echo, tell_by_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ class ProcessGroupRanks:
         if not self.is_main:
             answer = json.loads(self._wait_for_main())
             if "error" in answer:
-                raise echo(answer["error"])
+                raise tell_by_main(echo(answer["error"]))
             result: Json = answer["result"]
             return result
         try:

@@ -9,6 +9,9 @@ from trainer_ddp.environment import find_place
 from trainer_ddp.options import Options
 
 if TYPE_CHECKING:
+    from typing import Literal
+
+    from policy_constructor.ranges import Count, Positive, PositiveNumber
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
     from trainer_ddp.environment import Place
@@ -31,7 +34,7 @@ class DDPRunner:
         backend: `gloo` (CPU), `nccl` (CUDA), or `auto`.
         timeout_s: How long a rank waits for the others, in seconds. Default: 120 with gloo, 600
             with nccl. What rank 0 does alone (saving, evaluating) may take longer.
-        rdzv_backend: How machines find each other: `c10d`, `etcd-v2` or `static`.
+        rdzv_backend: How machines find each other: `c10d`, or `etcd-v2`, which needs `python-etcd`.
         rdzv_endpoint: `host:port` of one of the machines; not needed for a single one.
         rdzv_id: A name of the job, equal on all machines.
         rdzv_timeout_s: How long a machine waits for the others, in seconds.
@@ -47,21 +50,21 @@ class DDPRunner:
     def __init__(
         self,
         *,
-        nproc_per_node: int | str = "auto",
-        nnodes: int = 1,
-        max_restarts: int = 0,
-        backend: str = "auto",
-        timeout_s: float | None = None,
-        rdzv_backend: str = "c10d",
+        nproc_per_node: Positive | Literal["auto"] = "auto",
+        nnodes: Positive = 1,
+        max_restarts: Count = 0,
+        backend: Literal["auto", "gloo", "nccl"] = "auto",
+        timeout_s: PositiveNumber | None = None,
+        rdzv_backend: Literal["c10d", "etcd-v2"] = "c10d",
         rdzv_endpoint: str = "",
         rdzv_id: str = "",
-        rdzv_timeout_s: float = 300.0,
-        strategy: str = "ddp",
+        rdzv_timeout_s: PositiveNumber = 300.0,
+        strategy: Literal["ddp", "fsdp"] = "ddp",
         find_unused_parameters: bool = False,
         static_graph: bool = False,
         gradient_as_bucket_view: bool = True,
-        bucket_cap_mb: float = 25.0,
-        comm_hook: str = "none",
+        bucket_cap_mb: PositiveNumber = 25.0,
+        comm_hook: Literal["none", "fp16", "bf16", "powersgd"] = "none",
         sync_batch_norm: bool = True,
     ) -> None:
         self.options = Options(

@@ -15,6 +15,7 @@ from torch import distributed as dist
 
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.engine.build import build_experiment
+from trainer_core.engine.dry_run import dry_run
 from trainer_core.engine.hardware import resolve_device
 from trainer_core.engine.loop import fit
 from trainer_core.engine.runfolder import describe_plugins
@@ -71,9 +72,9 @@ def run_rank(
         _require_same_experiment(loaded, ranks)
         built = _build_together(loaded, ranks)
         out_dir = Path(loaded.config.run.out_dir)
-        if loaded.dry_run:
-            return RunResult("checked", 0, out_dir=out_dir)
         ranks.start()
+        if loaded.dry_run:
+            return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
         built.hooks.add(_Beginning(ranks, on_begin))
         return fit(built, out_dir, ranks=ranks, resume=resume)
 
@@ -82,17 +83,21 @@ def choose_backend(options: Options, device_type: str) -> str:
     """Return `gloo` or `nccl`.
 
     Raises:
-        UserError: nccl is asked for, and the run is not on CUDA.
+        UserError: nccl is asked for, and the run is not on CUDA; or something needs nccl.
     """
-    if options.backend == "auto":
-        return "nccl" if device_type == "cuda" else "gloo"
+    backend = options.backend
+    if backend == "auto":
+        backend = "nccl" if device_type == "cuda" else "gloo"
+    if options.comm_hook == "bf16" and backend != "nccl":
+        msg = f"runner ddp: comm_hook bf16 needs nccl, this run has {backend}; use comm_hook: fp16"
+        raise UserError(msg)
     if options.backend == "nccl" and device_type != "cuda":
         msg = (
             f"runner ddp: backend nccl needs CUDA devices, this run is on {device_type!r}; "
             "use backend: gloo, or auto"
         )
         raise UserError(msg)
-    return options.backend
+    return backend
 
 
 def resume_after_restart(resume: str | int, out_dir: Path, *, has_begun: bool) -> str | int:
@@ -199,7 +204,7 @@ def _run_alone(
     out_dir = Path(loaded.config.run.out_dir)
     built = build_experiment(loaded, ranks)
     if loaded.dry_run:
-        return RunResult("checked", 0, out_dir=out_dir)
+        return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
     built.hooks.add(_Beginning(ranks, on_begin))
     return fit(built, out_dir, ranks=ranks, resume=resume)
 

@@ -61,6 +61,8 @@ def main(argv: list[str]) -> int:
             resume=options.resume,
             dry_run=options.dry_run,
         )
+    if result.rank:
+        return EXIT_CODES.get(result.status, 0)
     if options.json:
         _say(json.dumps(result.report, indent=1))
         return EXIT_CODES.get(result.status, 0)
