@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import time
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from trainer_core.engine.events import Events
 from trainer_core.engine.nonfinite import Guard, RollBack
 from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
-from trainer_core.engine.requeue import requeue_job
+from trainer_core.engine.requeue import requeue_if_asked
 from trainer_core.engine.resuming import find_together
 from trainer_core.engine.runfolder import RunFolder, public_config
 from trainer_core.engine.runlock import hold_together
@@ -111,7 +112,7 @@ class _Run:
         state.save = self.saver.save_if_possible
         loaded = state.experiment.loaded
         limit_s = loaded.config.run.watchdog_s if loaded is not None else None
-        self.watchdog = Watchdog(state, limit_s, self._leave)
+        self.watchdog = Watchdog(state, limit_s, partial(self._summarize, "failed"))
         state.beat, state.pause = self.watchdog.beat, self.watchdog.pause
 
     def execute(self, checkpoint: Checkpoint | None, interrupted: InterruptFlag) -> RunResult:
@@ -129,8 +130,8 @@ class _Run:
             raise
         hooks.call("trainer_fit_end", state=state, status=status)
         self._close(status)
-        if status == "interrupted" and interrupted.signal_name != "SIGINT":
-            self._requeue()
+        if status == "interrupted":
+            requeue_if_asked(state, interrupted.signal_name)
         return RunResult(
             status,
             state.step,
@@ -288,17 +289,6 @@ class _Run:
                 self._report(picture=False)
             except StorageError as second:
                 exc.add_note(str(second))
-
-    def _requeue(self) -> None:
-        """Have a scheduler start an interrupted run again, if it was asked to."""
-        loaded = self.state.experiment.loaded
-        if loaded is not None and loaded.config.run.slurm_requeue and self.state.ranks.is_main:
-            requeue_job()
-
-    def _leave(self, message: str) -> None:
-        """Note that the watchdog ends this process."""
-        if self.state.ranks.is_main:
-            self._summarize("failed", message)
 
     def _summarize(self, status: str, error: str = "") -> None:
         state = self.state

@@ -5,12 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from typing import TYPE_CHECKING
 
-__all__ = ["requeue_job"]
+if TYPE_CHECKING:
+    from trainer_core.engine.state import RunState
+
+__all__ = ["requeue_if_asked", "requeue_job"]
 
 _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 60.0
+
+
+def requeue_if_asked(state: RunState, signal_name: str) -> None:
+    """Have a scheduler start an interrupted run again, if the file says so and nobody hit Ctrl-C.
+
+    Args:
+        state: The run, saved and closed.
+        signal_name: What interrupted it; empty if another rank got the signal.
+    """
+    loaded = state.experiment.loaded
+    is_asked = loaded is not None and loaded.config.run.slurm_requeue
+    if is_asked and signal_name != "SIGINT" and state.ranks.is_main:
+        requeue_job()
 
 
 def requeue_job() -> bool:

@@ -40,7 +40,7 @@ class Watchdog:
     Args:
         state: The run.
         limit_s: Longest time without progress, in seconds; None: never ends anything.
-        leave: Told the message before the process ends: what may still be written is.
+        leave: Told the message on rank 0 before the process ends: what may still be written is.
     """
 
     def __init__(
@@ -120,8 +120,9 @@ class Watchdog:
                 file.flush()
                 faulthandler.dump_traceback(file=file)
         _dump_loader_workers()
-        with suppress(StorageError):
-            self.leave(message)
+        if state.ranks.is_main:
+            with suppress(StorageError):
+                self.leave(message)
         if state.ranks.world_size > 1:  # the first to leave takes the others with it
             time.sleep(2 * pause_s)
         for child in multiprocessing.active_children():
