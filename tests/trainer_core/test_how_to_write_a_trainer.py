@@ -27,7 +27,7 @@ def test_loss_alone_makes_a_trainer() -> None:
     optimizers = {"default": torch.optim.SGD(models.parameters(), lr=0.1)}
     trainer = load_page()["DenoisingTrainer"](models, optimizers, None, "cpu", noise_scale=0.5)
     metrics = trainer.train_step({"action": torch.ones(4, 3)}, **WHERE)
-    assert set(metrics) == {"loss", "predicted_norm"}
+    assert set(metrics) == {"loss", "grad_norm", "predicted_norm"}
 
 
 def test_whole_step_follows_the_protocol() -> None:

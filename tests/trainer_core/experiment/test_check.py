@@ -49,10 +49,13 @@ def test_right_file_has_no_problems(experiment_file: Path) -> None:
         ("callbacks=3", "callbacks: expected a list, found 3"),
         ("callbacks=[3]", "callbacks.0: expected a mapping, found 3"),
         ("trainer.max_steps=0", "trainer.max_steps: expected at least 1, found 0"),
-        ("trainer.grad_clip_norm=0", "trainer.grad_clip_norm: expected more than 0, found 0"),
+        (
+            "trainer.grad_clip_norm=0",
+            "trainer.grad_clip_norm: expected more than 0 or a mapping, found 0",
+        ),
         (
             "trainer.grad_clip_norm=.inf",
-            "trainer.grad_clip_norm: expected a finite number, found inf",
+            "trainer.grad_clip_norm: expected a finite number or a mapping, found inf",
         ),
         ("data.x_shape=wide", "data.x_shape: expected a list of integers, found 'wide'"),
         ("optimizer.lr=fast", "optimizer.lr: expected a number, found 'fast'"),
