@@ -190,7 +190,8 @@ class TransformerExpertDecoder(ExpertDecoder):
         )
         time = _linear(weights, "time.layers.2", F.silu(time))
         tokens = shared_linear(x_t, weights["embed.weight"], weights["embed.bias"])
-        tokens = tokens + weights["position.weight"].unsqueeze(1)
+        # Laid out by experts, or each layer norm and matrix product would copy them anew.
+        tokens = (tokens + weights["position.weight"].unsqueeze(1)).contiguous()
         condition = F.silu(time)
         for i, pair in enumerate(cache):
             tokens = self._layer(weights, f"transformer.layers.{i}", tokens, condition, pair)
