@@ -68,6 +68,16 @@ if TYPE_CHECKING:
             ),
         ),
         (
+            "a: 1\nb:2\nc: 3\n",
+            (
+                "exp.yaml:2:1: error: not valid YAML: could not find expected ':', "
+                "while scanning a simple key\n"
+                "  2 | b:2\n"
+                "    | ^\n"
+                "    = expected 'key: value', with a space behind the colon"
+            ),
+        ),
+        (
             "a: ü\nb: \x01\n",
             (
                 "exp.yaml:2:4: error: not valid YAML: control characters are not allowed\n"

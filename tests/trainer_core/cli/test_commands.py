@@ -55,7 +55,13 @@ def test_no_command_prints_help_and_fails(capsys: Capture) -> None:
     [
         (["chekc"], "error: unknown command 'chekc'; did you mean 'trainer check'? " + SEE),
         (["plugins"], "error: 'trainer plugins' needs one of: list, info, check, new"),
-        (["plugins", "lst"], "error: 'trainer plugins' needs one of: list, info, check, new"),
+        (
+            ["plugins", "lst"],
+            (
+                "error: 'trainer plugins' needs one of: list, info, check, new; "
+                "did you mean 'trainer plugins list'?"
+            ),
+        ),
         (["xyzzy"], "error: unknown command 'xyzzy'. " + SEE),
         (
             ["check"],
@@ -69,6 +75,41 @@ def test_wrong_command_line_is_exit_code_2(
 ) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1] == message
+
+
+def test_group_of_commands_has_a_help(capsys: Capture) -> None:
+    assert main(["plugins", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "  trainer plugins list                list what is installed"
+    assert lines[-1] == "Each command has its own --help."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lr=1e-4", "<cli>:1:1: error: lr: unknown key 'lr'; did you mean 'optimizer.lr'?"),
+        (
+            "run.max_steps=5",
+            (
+                "<cli>:1:5: error: run.max_steps: unknown key 'max_steps'; "
+                "did you mean 'trainer.max_steps'?"
+            ),
+        ),
+        (
+            "loss._type_=nn.L1Loss",
+            (
+                "<cli>:1:13: error: loss._type_: 'nn.L1Loss' is a block, not a loss; "
+                "a loss is {_type_: torch, fn: {_type_: nn.L1Loss}}"
+            ),
+        ),
+    ],
+)
+def test_misplaced_name_is_told_where_it_belongs(
+    change: str, message: str, experiment_file: Path, capsys: Capture
+) -> None:
+    changes = ["optimizer={_merge_: replace, _type_: optim_cls.AdamW, lr: 1e-3}", change]
+    assert main(["check", str(experiment_file), *changes]) == 2
+    assert message.replace("<cli>:1", "<cli>:2") in capsys.readouterr().err.splitlines()
 
 
 def test_check_of_a_right_file_says_ok(experiment_file: Path, capsys: Capture) -> None:

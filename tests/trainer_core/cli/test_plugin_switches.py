@@ -132,3 +132,13 @@ def test_one_name_of_two_wheels_is_settled_by_saying_which(
 
     errors = capsys.readouterr().err
     assert (code, complaint in errors) == (2 if complaint else 0, True), errors
+
+
+def test_name_that_switches_nothing_off_is_warned_of(
+    experiment_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(experiment_file), "--disable-plugin", "acme-of"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: --disable-plugin: nothing that is installed is called 'acme-of'; "
+        "did you mean 'acme-off'?\n"
+    )

@@ -9,14 +9,18 @@ from policy_constructor.config.node import Mark, Source
 __all__ = ["explain"]
 
 
+_NO_COLON = "could not find expected ':'"
+
+
 def explain(
     error: yaml.YAMLError, text: str, source: Source, line: int, column: int
 ) -> tuple[Mark, str, str]:
     """Return the place of a syntax error, its words, and advice if there is any."""
     if isinstance(error, yaml.MarkedYAMLError):
-        spot = error.problem_mark
-        if spot is None or (error.context_mark is not None and spot.index >= len(text.rstrip())):
-            spot = error.context_mark  # the end of the file says less than what is open there
+        spot, opened = error.problem_mark, error.context_mark
+        is_late = spot is not None and spot.index >= len(text.rstrip())
+        if spot is None or (opened is not None and (is_late or _NO_COLON in (error.problem or ""))):
+            spot = opened  # what is open there says more than where the search for its end gave up
         row, offset = (spot.line, spot.column) if spot else (0, 0)
         words = ", ".join(part for part in (error.problem, error.context) if part)
     else:
@@ -38,6 +42,8 @@ def _advise(words: str, source: Source, mark: Mark) -> str:
         return f"quotes around text that starts with {character!r}"
     if "flow" in words and here and "${" in here[0]:
         return "quotes around '${...}' inside brackets and braces"
+    if _NO_COLON in words:
+        return "'key: value', with a space behind the colon"
     if "mapping values are not allowed" in words:
         return "quotes around text that contains ': ', or a line of its own for each key"
     return ""

@@ -166,6 +166,12 @@ def _load(target: str) -> Callable[[list[str]], int]:
     return found
 
 
+def _group_help(group: str) -> str:
+    rows = [command for words, command in COMMANDS.items() if words[0] == group]
+    lines = "\n".join(f"  trainer {row.usage:<28}{row.summary}" for row in rows)
+    return f"{lines}\n\nEach command has its own --help."
+
+
 def _unknown(arguments: Sequence[str], installed: Sequence[str]) -> int:
     from difflib import get_close_matches
 
@@ -173,8 +179,14 @@ def _unknown(arguments: Sequence[str], installed: Sequence[str]) -> int:
 
     known = [" ".join(words) for words in COMMANDS] + list(installed)
     group = [name for name in known if name.split(" ")[0] == arguments[0]]
+    if group and arguments[1:2] in (["-h"], ["--help"]):
+        print(_group_help(arguments[0]))
+        return 0
     if group:
-        msg = f"'trainer {arguments[0]}' needs one of: {', '.join(n.split(' ')[1] for n in group)}"
+        words = [name.split(" ")[1] for name in group]
+        near = get_close_matches(arguments[1], words, 1) if arguments[1:] else []
+        hint = f"; did you mean 'trainer {arguments[0]} {near[0]}'?" if near else ""
+        msg = f"'trainer {arguments[0]}' needs one of: {', '.join(words)}{hint}"
         raise UserError(msg)
     near = get_close_matches(" ".join(arguments[:2]), known, 1) or get_close_matches(
         arguments[0], known, 1

@@ -6,6 +6,7 @@ They are put into the environment, so that the processes of a run find the same 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from trainer_core.discovery.blocking import DISABLE, ONLY
@@ -35,5 +36,17 @@ def apply_switches(options: argparse.Namespace) -> None:
     if options.disable_plugin:
         names = [os.environ.get(DISABLE, ""), *options.disable_plugin]
         os.environ[DISABLE] = ",".join(name for name in names if name)
+        _warn_of_idle(options.disable_plugin)
     if options.no_third_party:
         os.environ[ONLY] = ""
+
+
+def _warn_of_idle(names: list[str]) -> None:
+    """Say which names switch nothing off: a slip here would leave a wheel in use."""
+    from trainer_core.discovery.plugins import discover
+    from trainer_core.experiment.plugin_choices import find_idle_names
+
+    for name, near in find_idle_names(names, discover()):
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        line = f"warning: --disable-plugin: nothing that is installed is called {name!r}{hint}"
+        print(line, file=sys.stderr)

@@ -31,6 +31,11 @@ def unknown_name(plugins: Plugins, name: str, kinds: Sequence[str]) -> RegistryE
     ]
     if others and not elsewhere:
         return wrong_kind(plugins, name, others[0], kinds)
+    if "loss" in kinds and bare in plugins.registries["block"].known_names():
+        message = (
+            f"{name!r} is a block, not a loss; a loss is {{_type_: torch, fn: {{_type_: {name}}}}}"
+        )
+        return RegistryError(message, kind="loss", key=name)
     message = f"unknown {noun(kinds[0])} {name!r}"
     hint = install_hint(bare, kinds) or stale_hint(bare, kinds, plugins.entry_points)
     if hint and not elsewhere:

@@ -8,14 +8,14 @@ from policy_constructor.discovery.metadata import normalize_name
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from policy_constructor.config import ResolvedConfig
     from policy_constructor.config.node import Node, Path
     from policy_constructor.errors import Problem
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["find_idle_choices"]
+__all__ = ["find_idle_choices", "find_idle_names"]
 
 
 def find_idle_choices(resolved: ResolvedConfig, plugins: Plugins) -> Iterator[Problem]:
@@ -23,12 +23,10 @@ def find_idle_choices(resolved: ResolvedConfig, plugins: Plugins) -> Iterator[Pr
 
     They are no errors: a file may be shared by machines on which different wheels are installed.
     """
-    wheels = sorted({record.dist for record in plugins.entry_points})
     disable = resolved.node("plugins", "disable")
     for index, item in disable.items() if disable is not None and disable.is_list else ():
-        if isinstance(item.value, str) and not _is_installed(item.value, wheels, plugins):
-            near = nearest(item.value, [*wheels, *_full_ids(plugins)])
-            yield _idle(resolved, ("plugins", "disable", index), item.value, near)
+        for name, near in find_idle_names([str(item.value)], plugins):
+            yield _idle(resolved, ("plugins", "disable", index), name, near)
     for kind, names in _children(resolved.node("plugins", "prefer")):
         place: Path = ("plugins", "prefer", kind)
         if kind not in plugins.registries:
@@ -39,6 +37,16 @@ def find_idle_choices(resolved: ResolvedConfig, plugins: Plugins) -> Iterator[Pr
         for name, wheel in _children(names):
             if isinstance(wheel.value, str):
                 yield from _preference(resolved, (*place, name), str(wheel.value), plugins)
+
+
+def find_idle_names(
+    names: Iterable[str], plugins: Plugins
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Return the names that no installed wheel or component has, with the nearest that exist."""
+    wheels = sorted({record.dist for record in plugins.entry_points})
+    for name in names:
+        if not _is_installed(name, wheels, plugins):
+            yield name, nearest(name, [*wheels, *_full_ids(plugins)])
 
 
 def _preference(

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from policy_constructor.config.node import free_names, to_plain
 from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS
+from trainer_core.experiment.homes import find_homes
 from trainer_core.experiment.schema import COMPONENT_BODIES, ComponentSection, ExperimentConfig
 from trainer_core.experiment.wording import near_choices, wrong_value
 
@@ -238,6 +239,7 @@ def _unknown_key(resolved: ResolvedConfig, path: Path, near: tuple[str, ...]) ->
             code="unknown-key",
             expected=f"{first}: {{{rest}: ...}}; only the command line takes keys with dots",
         )
+    near = near or find_homes(resolved.root, path)
     known = "" if near else ", ".join(_fields(path[:-1]))
     return resolved.problem(
         path,
