@@ -86,6 +86,7 @@ def test_code_of_the_page_runs(
     blocks = blocks_of(page)
     for block in [*blocks_of(ROOT / "docs" / "index.md"), *blocks]:  # its cfg.yaml, or their own
         if file_of(block):
+            Path(file_of(block)).parent.mkdir(parents=True, exist_ok=True)
             Path(file_of(block)).write_text(block.text, encoding="utf-8")
     names: dict[str, Any] = {"__name__": page.stem}
     for block in blocks:
