@@ -32,6 +32,7 @@ GROUPS = {
     "init": "initializers",
     "command": "commands",
 }
+GIVE_VALUES = "give small values: params in conformance.yaml, or of the test class"
 CONSTRUCTOR_GROUPS = {"block": "blocks", "op": "ops"}
 
 # check: (kind, class, attributes of the class of checks, part of the message)
@@ -40,7 +41,7 @@ FAILURES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "tc003": ("loss", "NoBuild", {}, "NoBuild has no method 'build()'"),
     "tc004": ("loss", "AnyKeyword", {}, "takes **kwargs: a misspelt parameter would pass unseen"),
     "tc005": ("loss", "NeedsDelta", {}, "loss.part needs 'delta' (float)"),
-    "tc006": ("loss", "NeedsDelta", {}, "needs 'delta'; give small values: params = {...}"),
+    "tc006": ("loss", "NeedsDelta", {}, f"needs 'delta'; {GIVE_VALUES}"),
     "tc007": ("loss", "Undocumented", {}, "bad_parts:Undocumented has no docstring"),
     "tc008": ("loss", "Undocumented", {}, "bad 1.0 has no description in its pyproject.toml"),
     "tc009": ("loss", "Unsendable", {}, "lambda"),

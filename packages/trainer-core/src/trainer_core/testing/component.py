@@ -25,6 +25,7 @@ __all__ = ["ComponentConformance"]
 
 _UNBUILT = frozenset(checks_of(Conformance)) | {"TC004"}
 _NOBODYS = "no_component_has_this_parameter"
+_GIVE_VALUES = "give small values: params in conformance.yaml, or of the test class"
 
 
 class ComponentConformance(Conformance):
@@ -102,7 +103,7 @@ class ComponentConformance(Conformance):
     def test_tc005_unknown_parameter_is_refused(self) -> None:
         """An unknown parameter is refused before anything is built, and good ones are not."""
         complaints = self.complaints(self.params)
-        require(not complaints, f"the parameters of the check do not fit: {complaints}")
+        require(not complaints, f"{complaints}; {_GIVE_VALUES}")
         found = self.complaints({**self.params, _NOBODYS: 0})
         expected = f"{self.ref().full_id} has no parameter {_NOBODYS!r}"
         require(found == [expected], f"expected {expected!r}, found {found}")
@@ -113,7 +114,7 @@ class ComponentConformance(Conformance):
             built = self.build(tmp_path)
         except ConfigError as error:
             problems = "; ".join(problem.message for problem in error.problems)
-            msg = f"{problems}; give small values: params = {{...}}"
+            msg = f"{problems}; {_GIVE_VALUES}"
             raise AssertionError(msg) from error
         require(built is not None, f"{self.key} builds to None")
 
