@@ -68,6 +68,13 @@ def test_no_command_prints_help_and_fails(capsys: Capture) -> None:
             "trainer check: error: CONFIG is missing: a file, or a recipe such as il/pick_place",
         ),
         (["run", "a.yaml", "b"], "trainer run: error: 'b' is no override; write key=value"),
+        (
+            ["check", "a.yaml", "--run.seed=3"],
+            (
+                "trainer check: error: unrecognized arguments: --run.seed=3; "
+                "a value is changed without dashes: run.seed=3"
+            ),
+        ),
     ],
 )
 def test_wrong_command_line_is_exit_code_2(

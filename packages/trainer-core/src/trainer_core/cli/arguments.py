@@ -43,7 +43,11 @@ def parse_config_line(
         argv: The command line.
         key: What else must be named behind CONFIG; sets `key`.
     """
-    options = parser.parse_intermixed_args(argv)
+    options, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        bare = unknown[0].lstrip("-")
+        hint = f"; a value is changed without dashes: {bare}" if "=" in bare else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     apply_switches(options)
     swept = getattr(options, "sweep", None) or []
     options.words += [word for word in swept if "=" not in word]  # CONFIG may stand behind it
