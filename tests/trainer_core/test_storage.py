@@ -60,3 +60,10 @@ def test_names_of_made_folders_are_on_the_disk(
     make_folder(tmp_path / "run" / "checkpoints")
     make_folder(tmp_path / "run" / "checkpoints")
     assert flushed == [tmp_path / "run", tmp_path]
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="pipe: it is not a file"):
+        write_atomically(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,10 +18,13 @@ def nearest(name: str, candidates: Iterable[str], n: int = 3) -> tuple[str, ...]
 
     Candidates that one slip of a finger leads to come first, however short they are.
     """
-    if len(name) > _LONGEST_NAME:
-        return ()
+    return _nearest(name, frozenset(candidates), n) if len(name) <= _LONGEST_NAME else ()
+
+
+@lru_cache(maxsize=1024)
+def _nearest(name: str, candidates: frozenset[str], n: int) -> tuple[str, ...]:
     folded: dict[str, list[str]] = {}
-    for candidate in sorted(set(candidates) - {name}):
+    for candidate in sorted(candidates - {name}):
         folded.setdefault(candidate.casefold(), []).append(candidate)
     wanted = name.casefold()
     slips = [other for other in folded if len(other) > 1 and is_slip(wanted, other)]

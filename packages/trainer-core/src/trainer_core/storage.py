@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -73,10 +74,12 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file in one move; an equal one is left untouched.
 
     Raises:
-        StorageError: It cannot be written; an older file is intact.
+        StorageError: It cannot be written; an older file is intact. A folder or device is none.
     """
     data = text.encode()
     with storage_errors(path):
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is not a file")
         if path.is_file() and path.read_bytes() == data:
             return
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

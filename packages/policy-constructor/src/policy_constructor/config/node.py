@@ -134,13 +134,14 @@ def free_names(holder: Node | None, key: str, names: Iterable[str]) -> list[str]
     """
     if holder is None or not holder.is_mapping:
         return list(names)
-    source = _writer(holder.value.get(key))
-    taken = {
+    beside = holder.value
+    source = _writer(beside.get(key))
+    return [
         name
-        for name, node in holder.value.items()
-        if source is None or _writer(node) in {None, source}
-    }
-    return [name for name in names if name not in taken]
+        for name in names
+        if name not in beside
+        or (source is not None and _writer(beside[name]) not in {None, source})
+    ]
 
 
 def _writer(node: Node | None) -> Source | None:

@@ -65,7 +65,7 @@ def parse_overrides(arguments: Sequence[str], source: Source, report: Report) ->
     `@` is read from the file of that name (`@@` is a literal `@`); any other is one plain scalar by
     the same rules as in a file, whatever characters it holds.
     """
-    source.lines = list(arguments)
+    source.lines = [argument.encode(errors="replace").decode() for argument in arguments]
     parsed = (
         _parse(argument, line, source, report) for line, argument in enumerate(arguments, start=1)
     )
@@ -74,6 +74,9 @@ def parse_overrides(arguments: Sequence[str], source: Source, report: Report) ->
 
 def _parse(argument: str, line: int, source: Source, report: Report) -> Override | None:
     whole = Mark(source, line, 1, line, len(argument) + 1)
+    if not _is_text(argument):
+        report.add(whole, "the argument is not UTF-8", code="encoding")
+        return None
     prefix = argument[:1] if argument[:1] in {"+", "~"} else ""
     if prefix == "~":
         written, equals, text = argument[1:], "=", ""
@@ -100,6 +103,11 @@ def _parse(argument: str, line: int, source: Source, report: Report) -> Override
         value = _append_directive(value, override, report)
     override.value = value
     return override if value is not None else None
+
+
+def _is_text(argument: str) -> bool:
+    """Whether the shell's bytes were UTF-8: Python has lone surrogates for those that were not."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _explain_forbidden(segments: list[Segment]) -> str:

@@ -51,16 +51,18 @@ def parse_scalar(text: str) -> Scalar:
             raise ValueError(message)
         return value
     if _PREFIXED.fullmatch(text):
-        return int(text, 0)
+        return _to_integer(text, 0)
     return text
 
 
-def _to_integer(text: str) -> int:
+def _to_integer(text: str, base: int = 10) -> int:
     try:
-        return int(text)
+        number = int(text, base)
+        str(number)  # no number that could not be shown; the limit holds for decimal digits only
     except ValueError as error:
         message = "the integer has too many digits"
         raise ValueError(message) from error
+    return number
 
 
 def format_scalar(value: Scalar) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["NestedSpec", "Report", "check_arguments", "misspelt_type", "nested_specs"]
 
 _SPEC_KEYS = frozenset({"_type_", "_target_", "_args_", "_kwargs_"})
+_DIRECTIVES = ("_type_", "_merge_", "_value_", "_template_", "_args_", "_kwargs_")
 
 
 class Report(Protocol):
@@ -249,7 +250,8 @@ class _Check:
         signature = self.signature
         if signature is None or signature.accepts_any_keyword:
             return
-        near = nearest(name, free)
+        directives = _DIRECTIVES if name.startswith("_") else ()
+        near = nearest(name, [*free, *directives])
         self.report(
             given.path,
             f"{self.owner} has no parameter {name!r}",

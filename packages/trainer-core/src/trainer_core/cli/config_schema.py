@@ -8,6 +8,8 @@ from pathlib import Path
 
 from trainer_core.cli.plugins_switches import add_switches, apply_switches
 from trainer_core.discovery.plugins import discover
+from trainer_core.errors import UserError
+from trainer_core.experiment.files import exists, is_file
 from trainer_core.experiment.json_schema import build_schema
 from trainer_core.storage import make_folder, write_atomically
 
@@ -25,6 +27,9 @@ def main(argv: list[str]) -> int:
     add_switches(parser)
     options = parser.parse_args(argv)
     apply_switches(options)
+    if options.output is not None and exists(options.output) and not is_file(options.output):
+        msg = f"cannot write {options.output}: it is not a file"
+        raise UserError(msg)
     schema = build_schema(discover())
     text = json.dumps(schema, indent=1) + "\n"
     if options.output is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ __all__ = ["FAILED", "INPUT_WRONG", "report"]
 FAILED = 1
 INPUT_WRONG = 2
 _PIPE_CLOSED = 141
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
 
 
 def report(error: BaseException, arguments: Sequence[str]) -> int:
@@ -30,6 +32,10 @@ def report(error: BaseException, arguments: Sequence[str]) -> int:
         # The reader (`| head`) has gone; keep the interpreter from failing on its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        return FAILED
     if isinstance(error, ConfigError | TrainerError | RegistryError | KeyboardInterrupt):
         if _wants_traceback(arguments):
             traceback.print_exception(error, file=sys.stderr)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+_LONGEST_S = 86_400.0
+
+
 def main(argv: list[str]) -> int:
     """Check the installed wheels; return 1 if something is wrong with one of them."""
     parser = argparse.ArgumentParser(
@@ -33,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("dist", nargs="?", help="only this wheel, such as experiments-il")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long the import of one component may take (default: 60)",
@@ -81,6 +84,22 @@ def _text(found: Finding) -> str:
 def _summary(imported: int, wheels: int, errors: int) -> str:
     verdict = _count(errors, "error") if errors else "all is well"
     return f"{_count(imported, 'component')} of {_count(wheels, 'wheel')}: {verdict}"
+
+
+def _seconds(text: str) -> float:
+    """Return a time that can pass.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST_S:
+        msg = f"expected seconds, more than 0 and at most a day, found {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
 
 
 def _count(number: int, noun: str) -> str:

@@ -49,7 +49,9 @@ def table(
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that stdout is; None if it is a pipe or a file."""
+    """Return the columns of the terminal that stdout is; None if it is a pipe, a file or closed."""
+    if sys.stdout is None:
+        return None
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):  # no terminal, or no file at all

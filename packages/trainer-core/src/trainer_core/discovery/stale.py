@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.discovery.component import ComponentRef, refs_by_kind
@@ -108,10 +109,19 @@ def _is_newer(file: str, than: str) -> bool:
 
 def _project(source: str) -> dict[str, Any] | None:
     """Return the `[project]` table; None where it does not state the entry points."""
+    file = f"{source}/pyproject.toml"
+    try:
+        return _table(file, os.stat(file).st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _table(name: str, _mtime_ns: int) -> dict[str, Any] | None:
     import tomllib  # noqa: PLC0415 - only editable installs need it
 
     try:
-        with open(f"{source}/pyproject.toml", "rb") as file:
+        with open(name, "rb") as file:
             project = tomllib.load(file).get("project")
     except (OSError, tomllib.TOMLDecodeError):
         return None

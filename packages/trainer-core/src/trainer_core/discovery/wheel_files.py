@@ -41,6 +41,9 @@ def list_wheel(wheel: str) -> list[PluginRecord]:
 
 def _read(wheel: str) -> tuple[list[EntryPointRecord], list[str]]:
     """Return the entry points of a wheel file and what it requires."""
+    if Path(wheel).exists() and not Path(wheel).is_file():
+        msg = f"{wheel!r} is not a wheel: it is not a file"
+        raise UserError(msg)
     try:
         with zipfile.ZipFile(wheel) as archive:
             texts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trainer_core.experiment.schema import ExperimentConfig
@@ -32,10 +33,19 @@ def find_homes(root: Node, path: Path) -> tuple[str, ...]:
     name = str(path[-1])
     if len(path) > _NEAR_THE_ROOT or len(name) == 1:
         return ()  # `x` is a name of everything
-    written = {".".join(map(str, found)) for found in _paths(root, ()) if found[-1] == name}
+    written = _written(root).get(name, set())
     known = {f"{section}.{name}" for section in _SECTIONS if name in _keys(section)}
     homes = sorted((written | known) - {".".join(map(str, path))})
     return tuple(homes) if len(homes) <= _MOST else ()
+
+
+@lru_cache(maxsize=1)
+def _written(root: Node) -> dict[str, set[str]]:
+    """Return the dotted keys of a file by their last part, once for all of its mistakes."""
+    places: dict[str, set[str]] = {}
+    for path in _paths(root, ()):
+        places.setdefault(str(path[-1]), set()).add(".".join(map(str, path)))
+    return places
 
 
 def _keys(section: str) -> dict[str, object]:

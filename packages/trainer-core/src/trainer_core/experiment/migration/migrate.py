@@ -14,6 +14,7 @@ from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS
 from trainer_core.errors import UserError
 from trainer_core.experiment.check import ENGINE_KEYS
+from trainer_core.experiment.files import exists, is_file
 from trainer_core.experiment.migration.dialect import expand_merges, to_our_dialect
 from trainer_core.experiment.migration.first_generation import convert_first, is_first
 from trainer_core.experiment.migration.names import settle_component
@@ -98,6 +99,9 @@ def _keep_comments(new: Piece, old: str) -> None:
 
 
 def _read(old: Path) -> str:
+    if exists(str(old)) and not is_file(str(old)):
+        msg = f"cannot read {old}: it is not a file"
+        raise UserError(msg)
     try:
         return old.read_text(encoding="utf-8-sig")
     except OSError as error:
