@@ -131,6 +131,16 @@ _OTHER_WHEELS = {
     ("block", "standard_prior"): "experiments-il",
     ("block", "token_posterior"): "experiments-il",
     ("block", "transformer_expert_decoder"): "experiments-il",
+    ("trainer", "mutual_information_estimator_trainer"): "experiments-il",
+    ("trainer", "cfg_vqvae_flow_matching_trainer_kot"): "experiments-il",
+    ("data", "episodic_hdf5"): "experiments-il",
+    ("data", "robomimic_hdf5"): "experiments-il",
+    ("data", "zarr_replay"): "experiments-il",
+    ("block", "categorical_code_prior"): "experiments-il",
+    ("block", "regression_code_prior"): "experiments-il",
+    ("block", "state_vae"): "experiments-il",
+    ("block", "action_vae"): "experiments-il",
+    ("block", "image_vae"): "experiments-il",
 }
 
 
