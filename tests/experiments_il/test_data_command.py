@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from trainer_core import cli
 
 SAMPLE = Path(__file__).parents[1] / "data/lerobot_v3_image/dataset"
 RECORD = ["data", "record", "metaworld", "--task", "reach-v3", "--episodes", "3", "--out"]
+
+
+def copy_sample(folder: Path) -> str:
+    return str(shutil.copytree(SAMPLE, folder / "sample"))
 
 
 def test_record_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,8 +110,43 @@ def test_info_of_no_data_set_exits_with_two(
 ) -> None:
     assert cli.main(["data", "info", str(tmp_path / "no")]) == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path}/no: no such folder; a LeRobotDataset was expected there\n"
+        f"error: {tmp_path}/no: no such folder or file; expected a LeRobotDataset "
+        "(meta/info.json), a robomimic file (.hdf5), a folder of episodes (episode_0.hdf5, ...) "
+        "or a zarr store (meta/episode_ends)\n"
     )
+
+
+def test_conversion_says_what_it_wrote_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demos.hdf5"
+    assert main(["convert", copy_sample(tmp_path), str(out), "--to", "robomimic"]) == 0
+    assert capsys.readouterr().out == (
+        f"{out}: 3 episodes, 62 frames as robomimic\n"
+        "left out, for robomimic has no place for them: task\n"
+    )
+    assert main(["info", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: robomimic HDF5, 10 frames/s\n3 episodes ")
+
+
+def test_conversion_onto_something_exits_with_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["data", "convert", str(SAMPLE), str(tmp_path), "--to", "zarr"]) == 2
+    assert f"error: {tmp_path}: already exists\n" in capsys.readouterr().err
+
+
+def test_conversion_needs_the_frame_rate_that_zarr_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "replay.zarr"
+    assert main(["convert", copy_sample(tmp_path), str(store), "--to", "zarr"]) == 0
+    command = ["data", "convert", str(store), str(tmp_path / "back"), "--to", "lerobot"]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: {store}: records no frame rate; give it with --fps\n"
+    )
+    assert cli.main([*command, "--fps", "10"]) == 0
 
 
 def test_command_without_work_imports_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""`trainer data`: record demonstrations, say what a data set holds, and rank its episodes."""
+"""`trainer data`: record demonstrations, describe, convert and rank what a data set holds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.commands.convert import add_convert, add_source_options
+
 if TYPE_CHECKING:
-    from experiments_il.data.lerobot_metadata import LeRobotMetadata
+    from experiments_il.data.source import FrameSource
 
 __all__ = ["main"]
 
@@ -43,9 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     metaworld.set_defaults(run=_record_metaworld)
 
     info = commands.add_parser("info", help="print what a data set holds")
-    info.add_argument("root", metavar="DIR", type=Path, help="folder of a LeRobotDataset")
+    info.add_argument("root", metavar="DIR", type=Path, help="folder or file of any format")
+    add_source_options(info)
     info.add_argument("--json", action="store_true", help="one JSON document for machines")
     info.set_defaults(run=_print_info)
+
+    add_convert(commands)
 
     score = commands.add_parser("score", help="rank episodes by what they can teach")
     score.add_argument(
@@ -93,9 +98,10 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _print_info(options: argparse.Namespace) -> int:
-    from experiments_il.data.lerobot_metadata import open_metadata
+    from experiments_il.data.formats import open_any
 
-    summary = _summarize(open_metadata(options.root.expanduser()))
+    root = options.root.expanduser()
+    summary = _summarize(open_any(root, fps=options.fps, task=options.task))
     if options.json:
         import json
 
@@ -105,40 +111,40 @@ def _print_info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _summarize(metadata: LeRobotMetadata) -> dict[str, Any]:
-    lengths = sorted(metadata.episodes.length.tolist())
+def _summarize(source: FrameSource) -> dict[str, Any]:
+    lengths = sorted(source.episodes.length.tolist())
     return {
-        "root": str(metadata.root),
-        "version": metadata.info.raw["codebase_version"],
-        "fps": metadata.info.fps,
+        "root": str(source.root),
+        "format": source.kind,
+        "fps": source.fps,
         "episodes": len(lengths),
-        "frames": metadata.info.total_frames,
+        "frames": sum(lengths),
         "episode_length": {
             "min": lengths[0],
             "median": lengths[len(lengths) // 2],
             "max": lengths[-1],
         },
-        "tasks": list(metadata.tasks),
+        "tasks": list(source.tasks),
         "features": [
             {"name": feature.name, "dtype": feature.dtype, "shape": list(feature.shape)}
-            | _range_of(metadata, feature.name)
-            for feature in metadata.info.features.values()
+            | _range_of(source, feature.name)
+            for feature in source.features.values()
         ],
     }
 
 
-def _range_of(metadata: LeRobotMetadata, name: str) -> dict[str, float | None]:
+def _range_of(source: FrameSource, name: str) -> dict[str, float | None]:
     """Return the smallest and the largest value of a feature, over all dimensions."""
     from experiments_il.data.statistics import extreme_values
 
-    low, high = extreme_values(metadata.stats.get(name) or {})
+    low, high = extreme_values(source.statistics().get(name) or {})
     return {"min": low, "max": high}
 
 
 def _lines(summary: dict[str, Any]) -> list[str]:
     length = summary["episode_length"]
     head = [
-        f"{summary['root']}: LeRobotDataset {summary['version']}, {summary['fps']:g} frames/s",
+        f"{summary['root']}: {summary['format']}, {summary['fps']:g} frames/s",
         (
             f"{summary['episodes']} episodes of {length['min']} to {length['max']} frames "
             f"(median {length['median']}), {summary['frames']} frames"

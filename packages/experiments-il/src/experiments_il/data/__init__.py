@@ -1,1 +1,1 @@
-"""Robot data: LeRobotDataset v3.0 read and written, windows gathered from mapped columns."""
+"""Robot data: LeRobot, HDF5 and zarr read and written, windows gathered from mapped columns."""

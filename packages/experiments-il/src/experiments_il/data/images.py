@@ -12,7 +12,7 @@ from trainer_core.errors import DatasetError, MissingPackageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decode_image", "encode_png"]
+__all__ = ["decode_image", "encode_png", "image_size"]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -45,6 +45,22 @@ def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArra
         message = f"{where}: the image has {frame.shape[0]} channels, not {channels}"
         raise DatasetError(message)
     return frame
+
+
+def image_size(blob: bytes, where: str) -> tuple[int, int]:
+    """Return height and width of an encoded image from its header.
+
+    Raises:
+        DatasetError: The bytes are no image.
+    """
+    image_module = _pillow()
+    try:
+        with image_module.open(io.BytesIO(blob)) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as exc:
+        message = f"{where}: the image cannot be decoded: {exc}"
+        raise DatasetError(message) from exc
+    return height, width
 
 
 def encode_png(frame_hwc: NDArray[np.uint8]) -> bytes:

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from experiments_il.data.episodes import Episodes
     from experiments_il.data.lerobot_format import Feature
     from experiments_il.data.lerobot_metadata import DataFile, LeRobotMetadata
+    from experiments_il.data.source import Frames
 
 __all__ = ["LeRobotSource", "open_lerobot"]
 
@@ -43,6 +42,11 @@ class LeRobotSource:
     def root(self) -> Path:
         """Return the data set's folder."""
         return self.metadata.root
+
+    @property
+    def kind(self) -> str:
+        """Return the format with its version."""
+        return f"LeRobotDataset {self.metadata.info.raw['codebase_version']}"
 
     @property
     def fps(self) -> float:
@@ -98,7 +102,7 @@ class LeRobotSource:
                     values[name] = self._decode(numeric_values, file, table, feature)
             yield slice(file.start, file.stop), values
 
-    def read_frames(self, name: str) -> Iterator[tuple[slice, Sequence[NDArray[np.uint8]]]]:
+    def read_frames(self, name: str) -> Iterator[tuple[slice, Frames]]:
         """Yield the decoded images of a camera, one by one."""
         feature = self.features[name]
         channels, height, width = feature.item_shape

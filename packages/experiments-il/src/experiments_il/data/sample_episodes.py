@@ -1,4 +1,4 @@
-"""Two recorded episodes of noise: what the checks of our own components read."""
+"""Two recorded episodes of noise, in every format: what the checks of our components read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments_il.data.export import export
+from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.writer import LeRobotWriter
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ _FEATURES: dict[str, dict[str, Any]] = {
 
 
 def write_sample_episodes(folder: Path) -> None:
-    """Write the data set `demos` of two episodes of ten steps, in the shapes of Meta-World."""
+    """Write the data set `demos` of two episodes of ten steps, in the shapes of Meta-World.
+
+    `demos.hdf5` (robomimic), `episodes` (ALOHA) and `demos.zarr` hold the same.
+    """
     random = np.random.default_rng(0)
     with LeRobotWriter.create(folder / "demos", fps=80, features=_FEATURES) as writer:
         for _ in range(2):
@@ -29,3 +34,6 @@ def write_sample_episodes(folder: Path) -> None:
                 for key, feature in _FEATURES.items()
             }
             writer.add_episode(episode, task="reach")
+    source = open_lerobot(folder / "demos")
+    for kind, name in (("robomimic", "demos.hdf5"), ("aloha", "episodes"), ("zarr", "demos.zarr")):
+        export(source, folder / name, kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from experiments_il.data.episodes import Episodes
     from experiments_il.data.lerobot_format import Feature
 
-__all__ = ["FrameReader", "FrameSource"]
+__all__ = ["FrameReader", "FrameSource", "Frames"]
+
+Frames: TypeAlias = "NDArray[np.uint8] | Sequence[NDArray[np.uint8]]"
+"""A run of frames, each uint8 `(channels, height, width)`."""
 
 
 class FrameReader(Protocol):
@@ -35,6 +38,11 @@ class FrameSource(Protocol):
     @property
     def root(self) -> Path:
         """Return the folder or the file, for messages and as the identity of the cache."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Return the format in words: `LeRobotDataset v3.0`."""
         ...
 
     @property
@@ -71,7 +79,7 @@ class FrameSource(Protocol):
         ...
 
     def read_columns(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, Any]]]:
-        """Yield (rows, values by name) in any order until every row was there once.
+        """Yield (rows, values by name) in the order of the rows until each was there once.
 
         Numbers are arrays `(rows, *item_shape)`; strings are object arrays `(rows,)`.
 
@@ -80,8 +88,8 @@ class FrameSource(Protocol):
         """
         ...
 
-    def read_frames(self, name: str) -> Iterator[tuple[slice, Sequence[NDArray[np.uint8]]]]:
-        """Yield (rows, frames uint8 `(channels, height, width)`) of an `image` feature."""
+    def read_frames(self, name: str) -> Iterator[tuple[slice, Frames]]:
+        """Yield (rows, frames) of an `image` feature, in the order of the rows."""
         ...
 
     def open_video(self, name: str) -> FrameReader:

@@ -1,0 +1,194 @@
+"""Episodes written as LeRobotDataset v3.0, robomimic HDF5, ALOHA HDF5 or diffusion_policy zarr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from experiments_il.data.durable import claim_staging
+from experiments_il.data.episode_stream import own_features, stream_episodes
+from experiments_il.data.hdf5 import import_h5py
+from experiments_il.data.writer import LeRobotWriter
+from experiments_il.data.zarr_replay import import_zarr
+from trainer_core.errors import DatasetError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from experiments_il.data.episode_stream import EpisodeData
+    from experiments_il.data.source import FrameSource
+
+__all__ = ["FORMATS", "export"]
+
+Names: TypeAlias = "Mapping[str, str]"
+"""Where a feature goes, by its name; features that a format has no place for are not there."""
+
+_OBSERVATION = "observation."
+_IMAGES = "observation.images."
+_IMAGES_PER_CHUNK = 16
+_ROWS_PER_CHUNK = 8192
+
+
+def export(
+    source: FrameSource,
+    target: Path,
+    kind: str,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Write a data set in another format; nothing is visible before it is whole.
+
+    Args:
+        source: The data set.
+        target: A folder or file that is not there yet.
+        kind: A key of `FORMATS`.
+        progress: Called with the number of episodes that were written.
+
+    Returns:
+        The features (and `task`) that the format has no place for, which are left out.
+
+    Raises:
+        DatasetError: `target` exists, or the source is broken.
+        StorageError: The disk refuses.
+    """
+    if target.exists():
+        message = f"{target}: already exists"
+        raise DatasetError(message)
+    write, place = FORMATS[kind]
+    features = own_features(source)
+    names = {name: where for name in features if (where := place(name)) is not None}
+    names = {n: w for n, w in names.items() if features[n].dtype != "string" or kind == "lerobot"}
+    with _staged(target) as staged:
+        write(source, staged, names, _counted(stream_episodes(source), progress))
+    left_out = [name for name in features if name not in names]
+    return left_out + (["task"] if kind != "lerobot" and any(source.tasks) else [])
+
+
+def _counted(
+    episodes: Iterable[EpisodeData], progress: Callable[[int], None] | None
+) -> Iterator[EpisodeData]:
+    for count, episode in enumerate(episodes, start=1):
+        yield episode
+        if progress is not None:
+            progress(count)
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """Yield a path to write to; it gets its name if nothing failed."""
+    staging = claim_staging(target.parent, f".writing-{target.name}-")
+    try:
+        yield staging / target.name
+        (staging / target.name).rename(target)
+    except OSError as exc:
+        message = f"{target}: cannot be written: {exc.strerror or exc}"
+        raise StorageError(message) from exc
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_lerobot(
+    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+) -> None:
+    specs: dict[str, dict[str, Any]] = {}
+    for name in names:
+        feature = source.features[name]
+        specs[name] = {"dtype": feature.dtype, "shape": feature.shape, "names": feature.names}
+        if feature.is_frame:
+            channels, height, width = feature.item_shape
+            specs[name] = {"dtype": "image", "shape": (height, width, channels)}
+            specs[name]["names"] = ["height", "width", "channels"]
+    with LeRobotWriter.create(path, fps=source.fps, features=specs) as writer:
+        for episode in episodes:
+            writer.add_episode(episode.values, episode.tasks)
+
+
+def _write_robomimic(
+    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+) -> None:
+    with import_h5py().File(path, "w") as file:
+        data = file.create_group("data")
+        settings = {"env_name": source.tasks[0], "env_type": 2}
+        kwargs = {"control_freq": source.fps}
+        data.attrs["env_args"] = json.dumps({**settings, "env_kwargs": kwargs})
+        data.attrs["total"] = int(source.episodes.stop[-1])
+        for episode in episodes:
+            demo = data.create_group(f"demo_{episode.number}")
+            demo.attrs["num_samples"] = len(episode.tasks)
+            _write_arrays(demo, episode, names)
+
+
+def _write_aloha(
+    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+) -> None:
+    del source
+    h5py = import_h5py()
+    path.mkdir()
+    for episode in episodes:
+        with h5py.File(path / f"episode_{episode.number}.hdf5", "w") as file:
+            file.attrs.update(sim=False, compress=False)
+            _write_arrays(file, episode, names)
+
+
+def _write_arrays(group: Any, episode: EpisodeData, names: Names) -> None:
+    for name, where in names.items():
+        values = np.asarray(episode.values[name])
+        is_frames = values.ndim == 4 and values.dtype == np.uint8
+        chunks = (1, *values.shape[1:]) if is_frames else None
+        group.create_dataset(where, data=values, chunks=chunks)
+
+
+def _write_zarr(
+    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+) -> None:
+    group = import_zarr().open_group(path, mode="w", zarr_format=2)
+    total = int(source.episodes.stop[-1])
+    arrays = {}
+    for name, where in names.items():
+        feature = source.features[name]
+        channels_last = (*feature.item_shape[1:], *feature.item_shape[:1])
+        shape = channels_last if feature.is_frame else feature.item_shape
+        arrays[name] = group.create_array(
+            f"data/{where}",
+            shape=(total, *shape),
+            chunks=(min(total, _IMAGES_PER_CHUNK if feature.is_frame else _ROWS_PER_CHUNK), *shape),
+            dtype="uint8" if feature.is_frame else feature.dtype,
+        )
+    for episode in episodes:
+        start = int(source.episodes.start[episode.number])
+        for name, array in arrays.items():
+            array[start : start + len(episode.tasks)] = episode.values[name]
+    ends = source.episodes.stop.astype(np.int64)
+    group.create_array("meta/episode_ends", data=ends)
+
+
+def _robomimic_place(name: str) -> str | None:
+    known = {"action": "actions", "next.reward": "rewards", "next.done": "dones"}
+    short = name.removeprefix(_IMAGES).removeprefix(_OBSERVATION)
+    return known.get(name) or (f"obs/{short}" if name.startswith(_OBSERVATION) else None)
+
+
+def _aloha_place(name: str) -> str | None:
+    known = {"observation.state": "qpos", "observation.velocity": "qvel"}
+    if name.startswith(_IMAGES):
+        return f"observations/images/{name.removeprefix(_IMAGES)}"
+    if name.startswith(_OBSERVATION):
+        return f"observations/{known.get(name, name.removeprefix(_OBSERVATION))}"
+    return name
+
+
+def _zarr_place(name: str) -> str | None:
+    return name.removeprefix(_IMAGES).removeprefix(_OBSERVATION)
+
+
+FORMATS: dict[str, tuple[Callable[..., None], Callable[[str], str | None]]] = {
+    "lerobot": (_write_lerobot, lambda name: name),
+    "robomimic": (_write_robomimic, _robomimic_place),
+    "aloha": (_write_aloha, _aloha_place),
+    "zarr": (_write_zarr, _zarr_place),
+}
+"""What writes a format, and where it puts a feature."""

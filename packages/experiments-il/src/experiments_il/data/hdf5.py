@@ -1,0 +1,63 @@
+"""h5py, an optional package: files opened to read, their faults in the words of data sets."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from experiments_il.data.stored_columns import StoredArray
+from trainer_core.errors import DatasetError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["frame_blocks", "import_h5py", "is_array", "open_hdf5", "stored_array"]
+
+_IMAGES_AT_ONCE = 32
+
+
+def import_h5py() -> Any:
+    """Return h5py, or raise `MissingPackageError`."""
+    try:
+        return importlib.import_module("h5py")
+    except ModuleNotFoundError as exc:
+        need = "reading and writing HDF5 data sets"
+        raise MissingPackageError(need, "experiments-il[hdf5]") from exc
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Open a file to read, for the length of a block.
+
+    Raises:
+        DatasetError: It is missing, truncated or no HDF5 file, or a value cannot be read.
+    """
+    h5py = import_h5py()
+    if not path.is_file():
+        message = f"{path}: no such file"
+        raise DatasetError(message)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as exc:
+        message = f"{path}: cannot be read as HDF5: {exc}"
+        raise DatasetError(message) from exc
+
+
+def is_array(item: Any) -> bool:
+    """Return whether an item of a group is an array with one value per frame."""
+    return isinstance(item, import_h5py().Dataset) and item.ndim > 0
+
+
+def stored_array(dataset: Any) -> StoredArray:
+    """Return dtype and shape of one frame's value."""
+    return StoredArray(dataset.dtype.name, tuple(dataset.shape[1:]))
+
+
+def frame_blocks(length: int, *, small: bool) -> Iterator[slice]:
+    """Yield an episode's frames at once, or a few of them at a time."""
+    step = _IMAGES_AT_ONCE if small else length
+    for begin in range(0, length, step):
+        yield slice(begin, min(begin + step, length))

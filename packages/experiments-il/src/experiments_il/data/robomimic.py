@@ -1,0 +1,172 @@
+"""robomimic's HDF5: one file, one group per demonstration, masks that name some of them.
+
+Source: robomimic d309eae and its documentation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from experiments_il.data.array_source import ArraySource
+from experiments_il.data.episodes import Episodes
+from experiments_il.data.hdf5 import frame_blocks, is_array, open_hdf5, stored_array
+from experiments_il.data.lerobot_format import nearest_hint
+from experiments_il.data.stored_columns import StoredColumn, is_image, named_columns
+from trainer_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from experiments_il.data.stored_columns import StoredArray
+
+__all__ = ["RobomimicSource", "open_robomimic"]
+
+_OBSERVATIONS = "obs/"
+_OTHERS = {
+    "actions": ("action", ""),
+    "rewards": ("next.reward", "float32"),
+    "dones": ("next.done", "bool"),
+}
+
+
+class RobomimicSource(ArraySource):
+    """The demonstrations of a robomimic file, in the order of their numbers."""
+
+    kind = "robomimic HDF5"
+
+    def files(self) -> list[Path]:
+        """Return the file."""
+        return [self.root]
+
+    def read_blocks(
+        self, parts: Sequence[str], *, small: bool
+    ) -> Iterator[tuple[slice, dict[str, Any]]]:
+        """Yield the values demonstration by demonstration."""
+        episodes = self.episodes
+        with open_hdf5(self.root) as file:
+            for name, start, length in zip(
+                episodes.names, episodes.start.tolist(), episodes.length.tolist(), strict=True
+            ):
+                demo = file["data"][name]
+                for frames in frame_blocks(length, small=small):
+                    rows = slice(start + frames.start, start + frames.stop)
+                    yield rows, {part: demo[part][frames] for part in parts}
+
+    def filtered(self, mask: str) -> list[int]:
+        """Return the episodes that `mask/<mask>` names.
+
+        Raises:
+            DatasetError: There is no such mask, or it names a demonstration that is not there.
+        """
+        with open_hdf5(self.root) as file:
+            masks = file.get("mask", {})
+            if mask not in masks:
+                hint = nearest_hint(mask, masks) if len(masks) else "; the file has no masks"
+                message = f"{self.root}: filter: there is no mask '{mask}'{hint}"
+                raise DatasetError(message)
+            names = [_text(name) for name in masks[mask][()].tolist()]
+        numbers = {name: number for number, name in enumerate(self.episodes.names)}
+        unknown = [name for name in names if name not in numbers]
+        if unknown:
+            message = f"{self.root}: mask/{mask} names '{unknown[0]}', which is not in the file"
+            raise DatasetError(message)
+        return sorted(numbers[name] for name in names)
+
+
+def open_robomimic(
+    path: Path, *, fps: float | None = None, state: Sequence[str] = ()
+) -> RobomimicSource:
+    """Open a robomimic file.
+
+    Args:
+        path: The file.
+        fps: Frames per second; None for the control frequency in `env_args`.
+        state: Observations to concatenate into `observation.state`.
+
+    Raises:
+        DatasetError: The file cannot be read, has no frame rate, or its demonstrations differ.
+    """
+    with open_hdf5(path) as file:
+        if "data" not in file or not len(file["data"]):
+            message = f"{path}: has no demonstrations (data/demo_0, ...)"
+            raise DatasetError(message)
+        data = file["data"]
+        names = sorted(data, key=_number)
+        arrays = _arrays(path, names[0], data[names[0]])
+        lengths = [_length(path, name, data[name], arrays) for name in names]
+        settings = _env_args(path, data.attrs.get("env_args"))
+    if fps is None:
+        fps = settings.get("env_kwargs", {}).get("control_freq")
+    if not isinstance(fps, int | float) or not fps > 0:
+        message = f"{path}: records no frame rate; give it with 'fps' (robosuite: often 20)"
+        raise DatasetError(message)
+    return RobomimicSource(
+        path,
+        fps=float(fps),
+        columns=named_columns(path, arrays, _column, state),
+        episodes=Episodes.of_lengths(lengths, tuple(names)),
+        task=str(settings.get("env_name", "")),
+        options=list(state),
+    )
+
+
+def _number(name: str) -> tuple[int, str]:
+    digits = re.search(r"(\d+)$", name)
+    return int(digits[1]) if digits else -1, name
+
+
+def _arrays(path: Path, name: str, demo: Any) -> dict[str, StoredArray]:
+    if "actions" not in demo:
+        message = f"{path}: {name} has no 'actions'"
+        raise DatasetError(message)
+    observations = demo.get("obs", {})
+    found = {
+        f"{_OBSERVATIONS}{key}": stored_array(item)
+        for key, item in observations.items()
+        if is_array(item)
+    }
+    return found | {key: stored_array(demo[key]) for key in _OTHERS if key in demo}
+
+
+def _length(path: Path, name: str, demo: Any, arrays: dict[str, StoredArray]) -> int:
+    """Return the frames of a demonstration after a look at its arrays."""
+    length = int(demo.attrs.get("num_samples", len(demo["actions"]) if "actions" in demo else 0))
+    if length < 1:
+        message = f"{path}: {name} has no frames"
+        raise DatasetError(message)
+    for key, array in arrays.items():
+        if key not in demo:
+            message = f"{path}: {name} has no '{key}', which other demonstrations have"
+            raise DatasetError(message)
+        if demo[key].shape != (length, *array.shape):
+            message = (
+                f"{path}: '{key}' of {name} has shape {list(demo[key].shape)}, "
+                f"expected {[length, *array.shape]}"
+            )
+            raise DatasetError(message)
+    return length
+
+
+def _env_args(path: Path, text: Any) -> dict[str, Any]:
+    try:
+        document = json.loads(text) if text else {}
+    except ValueError as exc:
+        message = f"{path}: the attribute 'env_args' of 'data' is not JSON: {exc}"
+        raise DatasetError(message) from exc
+    return document if isinstance(document, dict) else {}
+
+
+def _column(key: str, array: StoredArray) -> StoredColumn:
+    if key in _OTHERS:
+        name, dtype = _OTHERS[key]
+        return StoredColumn.of(name, key, array, dtype)
+    short = key.removeprefix(_OBSERVATIONS)
+    name = f"observation.images.{short}" if is_image(array) else f"observation.{short}"
+    return StoredColumn.of(name, key, array)
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
