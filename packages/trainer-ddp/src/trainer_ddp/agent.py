@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def main() -> int:
     job = json.loads(_read_line(sys.stdin.fileno()))
     folder = Path(job["folder"])
     sys.path[:] = job["path"]  # a program may have added to it
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # sockets that are tried twice
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what matters is raised
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _NOTHING
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a fork cannot use CUDA again
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
@@ -74,6 +75,8 @@ def main() -> int:
         )
         loaded.dry_run = job["dry_run"]
         workers = Workers(loaded, Options(**job["options"]), folder, mailbox.received)
+        if workers.options.strategy == "fsdp":
+            import_module("trainer_ddp.sharding")  # once, here, and not in every worker
         outcome = workers.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the launcher raises it again
         outcome = {"error": describe(error)}

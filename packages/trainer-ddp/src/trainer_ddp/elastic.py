@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,14 +20,17 @@ from torch.distributed.elastic.agent.server.api import RunResult as GroupResult
 from torch.distributed.elastic.agent.server.api import WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 from trainer_core.errors import UserError
 from trainer_ddp.environment import find_place
-from trainer_ddp.rendezvous import open_rendezvous
+from trainer_ddp.rendezvous import OneMachine, explained, open_rendezvous, within
 from trainer_ddp.reports import describe, is_final
 from trainer_ddp.worker import choose_backend, resume_after_restart, run_rank
 
 if TYPE_CHECKING:
+    from torch.distributed.elastic.rendezvous import RendezvousHandler
+
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ddp.environment import Place
     from trainer_ddp.options import Options
@@ -36,6 +40,9 @@ __all__ = ["Workers"]
 _MONITOR_INTERVAL_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _RESULT = "result.json"
+_ATTEMPT = "TRAINER_DDP_ATTEMPT"
+_ENDED = "trainer_ddp/ended"
+_LONGEST_END_S = 300.0
 _LATE_IMPORTS = (
     "numpy.fft",
     "numpy.random",
@@ -62,29 +69,35 @@ class Workers:
         self.options = options
         self.folder = folder
         self.signals = signals
-        self.count = count_processes(loaded, options)
 
     def run(self) -> dict[str, Any]:
-        """Start the processes, again if need be, and return how the run ended."""
-        choose_backend(self.options, _device_type(self.loaded))
+        """Start the processes, again if need be, and return how the run ended.
+
+        Raises:
+            UserError: The options do not fit this machine, or name no place to meet.
+            TrainerError: The machines cannot meet.
+            Interrupted: A signal came before they met.
+        """
         for name in _LATE_IMPORTS:  # once, here, and not in every worker of every attempt
             with suppress(ImportError):
                 import_module(name)
-        agent = _Agent(self._specification(), self.folder, self.signals)
-        try:
-            result = agent.run()
+        handler, address = open_rendezvous(self.options)
+        try:  # whatever happens here, the other machines hear of the end
+            choose_backend(self.options, _device_type(self.loaded))
+            agent = _Agent(self._specification(handler, address), self.folder, self.signals)
+            with explained(self.options):
+                result = agent.run()
         finally:
-            agent.spec.rdzv_handler.shutdown()
+            handler.shutdown()
         if result.is_failed():
             return agent.explain()
         outcome: dict[str, Any] = json.loads((self.folder / _RESULT).read_bytes())
         return outcome
 
-    def _specification(self) -> WorkerSpec:
-        handler, address = open_rendezvous(self.options)
+    def _specification(self, handler: RendezvousHandler, address: str | None) -> WorkerSpec:
         return WorkerSpec(
             role="rank",
-            local_world_size=self.count,
+            local_world_size=count_processes(self.loaded, self.options),
             entrypoint=_work,
             args=(self.loaded, self.options, self.folder),
             rdzv_handler=handler,
@@ -101,12 +114,34 @@ class _Agent(LocalElasticAgent):
         self.folder = folder
         self.signals = signals
         self.told = 0
+        self.attempt = -1
         self.exit_codes: dict[int, int | None] = {}
 
-    @property
-    def attempt(self) -> int:
-        """How often the processes were started again."""
-        return int(self.spec.max_restarts - self._remaining_restarts)
+    def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        """Meet the other machines, and agree on how often that was."""
+        meet = super()._rendezvous
+        self.attempt += 1
+        if isinstance(self.spec.rdzv_handler, OneMachine):
+            meet(worker_group)
+        else:
+            within(None, lambda: meet(worker_group), signals=self.signals)
+            self.attempt = _told_by_first(worker_group, self.attempt)
+        os.environ[_ATTEMPT] = str(self.attempt)
+
+    def _exit_barrier(self) -> None:
+        """Wait for the other machines, which use our store; those that failed never come."""
+        store: Any = self._store
+        handler = self.spec.rdzv_handler
+        count: Any = self._worker_group.group_world_size
+        if count == 1:
+            return
+        deadline = time.monotonic() + _LONGEST_END_S
+        with suppress(RuntimeError, RendezvousError):  # the machine of the store is gone
+            store.add(_ENDED, 1)
+            while store.add(_ENDED, 0) < count and not handler.is_closed():
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_MONITOR_INTERVAL_S)
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> GroupResult:
         self._forward_signals()
@@ -161,6 +196,9 @@ class _Agent(LocalElasticAgent):
         if own:
             rank = min(own)
             return {"error": self._with_restarts(own[rank]), "rank": rank}
+        echoes = [report for report in reports.values() if report["is_echo"]]
+        if echoes:  # of a rank on another machine
+            return {"error": echoes[0], "rank": None}
         return self._explain_exit(reports)
 
     def _explain_exit(self, reports: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -212,6 +250,14 @@ def _device_type(loaded: LoadedExperiment) -> str:
     return name.partition(":")[0]
 
 
+def _told_by_first(worker_group: Any, own: int) -> int:
+    """Return the first machine's number; an agent that was itself started again has a lower."""
+    store = worker_group.store
+    if worker_group.group_rank == 0:
+        store.set(_ATTEMPT, str(own))
+    return int(store.get(_ATTEMPT))
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -224,8 +270,9 @@ def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # until there is something to save, leave at once
     agent = os.getppid()
-    place = find_place(os.environ)
-    assert place is not None
+    found = find_place(os.environ)
+    assert found is not None
+    place = replace(found, attempt=int(os.environ[_ATTEMPT]))
     if place.rank:
         _redirect_output(folder / f"rank-{place.rank}.log")
     faulthandler.enable()
@@ -235,8 +282,7 @@ def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
     def begin() -> None:
         if place.rank:
             _redirect_output(out_dir / "logs" / f"rank-{place.rank}.log")
-        elif not begun.exists():
-            begun.touch()
+        begun.touch()
 
     try:
         resume = loaded.config.run.resume
@@ -246,8 +292,10 @@ def _work(loaded: LoadedExperiment, options: Options, folder: Path) -> None:
         result = run_rank(loaded, place, options, resume=resume, on_begin=begin)
     except BaseException as error:  # noqa: BLE001 - the report is all that others learn of it
         _leave(error, place, folder, out_dir)
-    if place.rank == 0:
-        _write_whole(folder / _RESULT, {"result": {**asdict(result), "out_dir": str(out_dir)}})
+    if place.local_rank == 0:
+        said = {**asdict(result), "rank": place.rank, "out_dir": str(out_dir)}
+        with suppress(FileNotFoundError):  # the launcher is gone, and its folder
+            _write_whole(folder / _RESULT, {"result": said})
     if os.getppid() != agent:
         os._exit(0)  # the agent is gone, and torch would wait for it
 

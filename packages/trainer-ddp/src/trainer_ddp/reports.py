@@ -79,7 +79,7 @@ def is_told_by_main(error: BaseException) -> bool:
 
 def is_final(report: dict[str, Any]) -> bool:
     """Return whether trying again would end the same: the engine said what is wrong."""
-    return "traceback" not in report
+    return "traceback" not in report and report["kind"] != Failed.__name__
 
 
 def rebuild(report: dict[str, Any], *, rank: int | None = None) -> Exception:
@@ -97,6 +97,8 @@ def rebuild(report: dict[str, Any], *, rank: int | None = None) -> Exception:
     if known is not None and kind != "MissingPackageError":
         error: Exception = known(f"{where}{message}")
         return error
+    if kind == Failed.__name__:
+        return Failed(f"{where}{message}")
     if is_final(report):
         return (UserError if report["exit_code"] == UserError.exit_code else TrainerError)(
             f"{where}{message}"

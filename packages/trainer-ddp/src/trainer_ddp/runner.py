@@ -104,6 +104,7 @@ class DDPRunner:
 
     def _join(self, experiment: LoadedExperiment, place: Place) -> RunResult:
         """Be the rank that another launcher made of this process."""
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what matters is raised
         from trainer_ddp.joining import join  # noqa: PLC0415 - imports torch
 
         return join(experiment, place, self.options)

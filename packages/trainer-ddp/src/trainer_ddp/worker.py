@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined] # not in its __all__
+from torch.distributed.rendezvous import rendezvous
 
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.engine.build import build_experiment
@@ -19,11 +21,12 @@ from trainer_core.engine.dry_run import dry_run
 from trainer_core.engine.hardware import resolve_device
 from trainer_core.engine.loop import fit
 from trainer_core.engine.runfolder import describe_plugins
-from trainer_core.errors import UserError
+from trainer_core.errors import TrainerError, UserError
 from trainer_core.hookspecs import hookimpl
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
 from trainer_ddp.ranks import ProcessGroupRanks
+from trainer_ddp.rendezvous import LOOPBACK, within
 from trainer_ddp.reports import describe, echo, tell_by_main
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from trainer_ddp.options import Options
 
 __all__ = ["choose_backend", "resume_after_restart", "run_rank"]
+
+_DELAY_S = 5.0
+"""What is granted beyond the limit, so that torch can say more than that it took too long."""
 
 
 def run_rank(
@@ -115,21 +121,40 @@ def resume_after_restart(resume: str | int, out_dir: Path, *, has_begun: bool) -
 @contextmanager
 def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[None]:
     os.environ.update(place.to_environment())
-    if place.world_size == place.local_world_size and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110 - no file
+    is_one_machine = place.world_size == place.local_world_size or place.master_addr in LOOPBACK
+    if is_one_machine and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110 - no file
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no name of this machine to look up
+    limit = timedelta(seconds=timeout_s)
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-    except (RuntimeError, ValueError) as exc:
-        where = f"{place.master_addr}:{place.master_port}"
-        reason = str(exc).strip().splitlines()[0]
-        msg = (
-            f"rank {place.rank} of {place.world_size} cannot meet the others at {where} within "
-            f"{timeout_s:g} s: {reason}"
+        store = within(timeout_s + _DELAY_S, lambda: next(rendezvous("env://", timeout=limit))[0])
+        dist.init_process_group(
+            backend,
+            store=PrefixStore(f"attempt-{place.attempt}", store),  # nothing of another one
+            rank=place.rank,
+            world_size=place.world_size,
+            timeout=limit,
         )
-        raise UserError(msg) from exc
+    except (RuntimeError, ValueError, TimeoutError) as exc:
+        raise _explain_absence(place, timeout_s, str(exc).strip()) from exc
     yield
     # Only where all went well: with an error the others may be gone, and nobody waits for them.
     dist.destroy_process_group()
+
+
+def _explain_absence(place: Place, timeout_s: float, reason: str) -> TrainerError:
+    where = f"{place.master_addr}:{place.master_port}"
+    if "EADDRINUSE" in reason:
+        msg = (
+            f"rank {place.rank} cannot listen at {where}, where the ranks meet: another program "
+            "has the port; choose another MASTER_PORT"
+        )
+        return UserError(msg)
+    what = reason.splitlines()[0] if reason else "what listens there is no rank of a run"
+    msg = (
+        f"rank {place.rank} of {place.world_size} cannot meet the others at {where} within "
+        f"{timeout_s:g} s: {what}"
+    )
+    return TrainerError(msg)
 
 
 def _require_same_experiment(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> None:
