@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -51,7 +54,44 @@ def test_averages_and_frozen_parts_go_back_too(
     for policy in ("skip", "rollback"):
         changes = (f"trainer.on_nonfinite={policy}", "trainer.log_every_n_steps=1")
         train(*changes, out=policy, spy=poison, callbacks=CALLBACKS)
-    for kind in ("model.model", "ema.model", "optim.default"):
-        file = f"checkpoints/step-000000013/{kind}.safetensors"
+    _require_same_end(tmp_path, "step-000000013", ("model.model", "ema.model", "optim.default"))
+
+
+@pytest.mark.parametrize(
+    ("other", "resume"),
+    [
+        (("scheduler.kwargs.T_max=20", "run.allow=[schedule]"), "auto"),
+        (("loss.fn._type_=nn.L1Loss",), 3),
+    ],
+)
+def test_what_was_allowed_to_differ_still_may_after_going_back(
+    train: Callable[..., RunResult], tmp_path: Path, other: tuple[str, ...], resume: str | int
+) -> None:
+    train("trainer.max_steps=3", out="skip")
+    shutil.copytree(tmp_path / "skip", tmp_path / "rollback")
+    for policy in ("skip", "rollback"):
+        changes = (*other, f"trainer.on_nonfinite={policy}", "trainer.max_steps=9")
+        train(*changes, out=policy, resume=resume, spy=poison)
+    _require_same_end(tmp_path, "step-000000009", ("model.model", "optim.default"))
+    states = [
+        json.loads((tmp_path / out / "checkpoints/step-000000009/state.json").read_text())
+        for out in ("skip", "rollback")
+    ]
+    assert states[0]["schedules"] == states[1]["schedules"]
+
+
+def test_run_that_began_from_another_goes_back_to_that(
+    train: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    train("trainer.max_steps=3", out="first")
+    for policy in ("skip", "rollback"):
+        changes = (f"trainer.on_nonfinite={policy}", "trainer.max_steps=9")
+        train(*changes, out=policy, resume=str(tmp_path / "first"), spy=poison)
+    _require_same_end(tmp_path, "step-000000009", ("model.model", "optim.default"))
+
+
+def _require_same_end(tmp_path: Path, step: str, kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        file = f"checkpoints/{step}/{kind}.safetensors"
         skipped, rolled = (load_file(tmp_path / out / file) for out in ("skip", "rollback"))
         assert all(torch.equal(skipped[name], rolled[name]) for name in skipped)

@@ -357,7 +357,7 @@ def test_report_that_cannot_be_written_fails_nothing(
     report.unlink()
     report.mkdir()
     assert train("trainer.max_steps=2").status == "completed"
-    assert caplog.messages == [f"no report: cannot write {report}: Is a directory"]
+    assert caplog.messages == [f"no report: cannot write {report}: it is not a file"]
 
 
 def test_weights_that_are_not_finite_are_not_saved(train: Train) -> None:

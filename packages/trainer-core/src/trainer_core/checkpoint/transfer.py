@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,39 @@ if TYPE_CHECKING:
 
     from trainer_core.optim import ScheduleHandle
 
-__all__ = ["advance_schedule", "keep_settings", "settings_of"]
+__all__ = ["Beginning", "advance_schedule", "keep_settings", "settings_of"]
 
 _log = logging.getLogger(__name__)
+
+
+class Beginning:
+    """Schedules and settings of optimizers as they were built.
+
+    A checkpoint with other settings is loaded into new schedules. A run that goes back to it while
+    it trains has to make them new again.
+
+    Args:
+        optimizers: By name; not stepped yet.
+        schedules: By the name of their optimizer; not stepped yet.
+    """
+
+    def __init__(
+        self,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        schedules: Mapping[str, ScheduleHandle],
+    ) -> None:
+        self._settings = [(one, copy.deepcopy(settings_of(one))) for one in optimizers.values()]
+        self._schedules = [
+            (handle.scheduler, copy.deepcopy(handle.scheduler.state_dict()))
+            for handle in schedules.values()
+        ]
+
+    def return_to(self) -> None:
+        """Put the settings and the schedules back."""
+        for schedule, state in self._schedules:
+            schedule.load_state_dict(copy.deepcopy(state))
+        for optimizer, settings in self._settings:
+            keep_settings(optimizer, copy.deepcopy(settings))
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:

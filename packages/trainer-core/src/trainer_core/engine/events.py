@@ -69,7 +69,8 @@ class Events:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with an unfinished log line."""
+        """Go on with an unfinished log line; its speed is that of the steps still to come."""
+        self._timed_from, self.data_s, self.step_s = self.state.step, 0.0, 0.0
         self.window.load_state_dict(state["window"])
         self.rates = [float(rate) for rate in state["rates"]]
         self._validated_step = int(state["validated_step"])

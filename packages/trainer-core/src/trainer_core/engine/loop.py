@@ -170,13 +170,13 @@ class _Run:
     def _go_back(self, failure: RollBack) -> None:
         state = self.state
         self.saver.finish()
-        checkpoint = find_together(self.folder.checkpoints, "auto", state.ranks)
+        own = find_together(self.folder.checkpoints, "auto", state.ranks)
+        checkpoint = own or self.saver.origin
         if checkpoint is None:
             msg = f"{failure}\n  there is no checkpoint to go back to"
             raise TrainerError(msg) from failure
-        self.saver.restore(checkpoint)
         passed_over, rollbacks = self.guard.passed_over, self.guard.rollbacks
-        counters = self.saver.restore_rest(checkpoint)
+        counters = self.saver.go_back(checkpoint)
         self.events.load_state_dict(counters)
         self.guard.load_state_dict(counters)
         self.guard.go_back(failure, passed_over, rollbacks)

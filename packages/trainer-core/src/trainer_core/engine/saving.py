@@ -16,6 +16,7 @@ from trainer_core.checkpoint.snapshot import (
     restore_training,
     take_snapshot,
 )
+from trainer_core.checkpoint.transfer import Beginning
 from trainer_core.checkpoint.writer import (
     Snapshot,
     abandon_checkpoint,
@@ -50,6 +51,10 @@ class Saver:
         state: The run.
         folder: Its folder.
         loop_state: Returns the loop's own counters as JSON data; all ranks ask together.
+
+    Attributes:
+        saved_step: The step of the newest checkpoint that this run wrote or went on from here.
+        origin: The checkpoint that the run went on from when it started.
     """
 
     def __init__(
@@ -59,6 +64,9 @@ class Saver:
         self.folder = folder
         self.loop_state = loop_state
         self.saved_step: int | None = None
+        self.origin: Checkpoint | None = None
+        self._is_chosen = False
+        self._beginning = Beginning(state.optimizers, state.schedules)
         self._background = BackgroundWriter(on_error=state.timetable.wake)
         self._shadow: Shadow | None = None
         state.timetable.on_wake(self._background.check)
@@ -74,6 +82,21 @@ class Saver:
             CheckpointError: It is of another model, or was trained on other data.
         """
         restore_training(self.state, checkpoint, is_chosen=is_chosen)
+        self.origin, self._is_chosen = checkpoint, is_chosen
+
+    def go_back(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Put everything where a checkpoint has it, while the run trains.
+
+        Args:
+            checkpoint: Of this run, or the `origin` that it went on from: what was allowed to
+                differ then may differ now.
+
+        Returns:
+            The loop's counters.
+        """
+        self._beginning.return_to()
+        restore_training(self.state, checkpoint, is_chosen=self._is_chosen)
+        return self.restore_rest(checkpoint)
 
     def restore_rest(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Put callbacks, counters and generators there too; return the loop's counters."""
