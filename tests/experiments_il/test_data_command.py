@@ -129,6 +129,21 @@ def test_conversion_says_what_it_wrote_and_left_out(
     assert capsys.readouterr().out.startswith(f"{out}: robomimic HDF5, 10 frames/s\n3 episodes ")
 
 
+def test_cameras_become_videos_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample, out = copy_sample(tmp_path), str(tmp_path / "videos")
+    assert main(["convert", sample, out, "--to", "lerobot", "--videos"]) == 0
+    assert main(["info", out, "--json"]) == 0
+    features = json.loads(capsys.readouterr().out.split("\n", 1)[1])["features"]
+    assert [each["name"] for each in features if each["dtype"] == "video"] == [
+        "observation.images.top"
+    ]
+    assert (
+        cli.main(["data", "convert", sample, str(tmp_path / "x"), "--to", "zarr", "--videos"]) == 2
+    )
+
+
 def test_conversion_onto_something_exits_with_two(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -271,13 +271,6 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
     )
 
 
-def test_video_data_set_cannot_be_appended(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="'top' is a video; writing videos is not supported yet"):
-        LeRobotWriter.create(
-            tmp_path, fps=10, features={"top": {"dtype": "video", "shape": [4, 4, 3]}}
-        )
-
-
 @pytest.mark.parametrize(
     ("features", "message"),
     [

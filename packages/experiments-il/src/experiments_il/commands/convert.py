@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments_il.commands.progress import counting_display
+from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +32,9 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="LeRobotDataset v3.0, robomimic HDF5 (one file), ALOHA HDF5 (one file per episode) or "
         "diffusion_policy zarr",
     )
+    convert.add_argument(
+        "--videos", action="store_true", help="cameras as mp4 instead of PNG; with --to lerobot"
+    )
     add_source_options(convert)
     convert.set_defaults(run=_convert)
 
@@ -39,10 +43,15 @@ def _convert(options: argparse.Namespace) -> int:
     from experiments_il.data.export import export
     from experiments_il.data.formats import open_any
 
+    if options.videos and options.to != "lerobot":
+        message = f"--videos goes with --to lerobot; {options.to} has no place for videos"
+        raise UserError(message)
     source = open_any(options.source.expanduser(), fps=options.fps, task=options.task)
     episodes = len(source.episodes)
     with counting_display(f"converting {options.source}", episodes, "episodes") as progress:
-        left_out = export(source, options.target.expanduser(), options.to, progress)
+        left_out = export(
+            source, options.target.expanduser(), options.to, progress, as_videos=options.videos
+        )
     frames = int(source.episodes.stop[-1])
     print(f"{options.target}: {episodes} episodes, {frames} frames as {options.to}")
     if left_out:

@@ -39,6 +39,8 @@ def export(
     target: Path,
     kind: str,
     progress: Callable[[int], None] | None = None,
+    *,
+    as_videos: bool = False,
 ) -> list[str]:
     """Write a data set in another format; nothing is visible before it is whole.
 
@@ -47,6 +49,7 @@ def export(
         target: A folder or file that is not there yet.
         kind: A key of `FORMATS`.
         progress: Called with the number of episodes that were written.
+        as_videos: Encode cameras as mp4, which is lossy; for `lerobot`, which has PNG otherwise.
 
     Returns:
         The features (and `task`) that the format has no place for, which are left out.
@@ -59,6 +62,8 @@ def export(
         message = f"{target}: already exists"
         raise DatasetError(message)
     write, place = FORMATS[kind]
+    if kind == "lerobot" and as_videos:
+        write = _write_lerobot_videos
     features = own_features(source)
     names = {name: where for name in features if (where := place(name)) is not None}
     names = {n: w for n, w in names.items() if features[n].dtype != "string" or kind == "lerobot"}
@@ -91,8 +96,18 @@ def _staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write_lerobot(
+def _write_lerobot_videos(
     source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+) -> None:
+    _write_lerobot(source, path, names, episodes, camera="video")
+
+
+def _write_lerobot(
+    source: FrameSource,
+    path: Path,
+    names: Names,
+    episodes: Iterable[EpisodeData],
+    camera: str = "image",
 ) -> None:
     specs: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -100,7 +115,7 @@ def _write_lerobot(
         specs[name] = {"dtype": feature.dtype, "shape": feature.shape, "names": feature.names}
         if feature.is_frame:
             channels, height, width = feature.item_shape
-            specs[name] = {"dtype": "image", "shape": (height, width, channels)}
+            specs[name] = {"dtype": camera, "shape": (height, width, channels)}
             specs[name]["names"] = ["height", "width", "channels"]
     with LeRobotWriter.create(path, fps=source.fps, features=specs) as writer:
         for episode in episodes:

@@ -56,7 +56,9 @@ def check_frames(features: Mapping[str, Feature], frames: Mapping[str, Any]) -> 
 def data_schema(features: Mapping[str, Feature]) -> Any:
     """Return the arrow schema of the data files."""
     fields = [_field(feature) for feature in features.values() if feature.dtype != "video"]
-    described = {name: _describe(feature) for name, feature in features.items()}
+    described = {
+        name: _describe(feature) for name, feature in features.items() if feature.dtype != "video"
+    }
     metadata = {"huggingface": json.dumps({"info": {"features": described}})}
     return pa.schema(fields, metadata=metadata)
 

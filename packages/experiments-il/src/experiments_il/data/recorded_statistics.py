@@ -43,7 +43,7 @@ def episode_statistics(
         for number, name in enumerate(numeric)
     }
     for name, feature in features.items():
-        if feature.dtype == "image":
+        if feature.is_frame:
             order = (0, 2, 3, 1) if feature.is_channel_first else (0, 1, 2, 3)
             result[name] = _to_json(camera_statistics(values[name].transpose(order)))
     return result
@@ -66,7 +66,7 @@ def dataset_statistics(
         if feature.is_numeric:
             column = np.concatenate([_read_numbers(path, feature) for path in files])
             result[name] = _to_json(column_statistics(column))
-        elif feature.dtype == "image":
+        elif feature.is_frame:
             result[name] = _to_json(merge_statistics(cameras[name]))
     return result
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from experiments_il.data.lerobot_metadata import LeRobotMetadata
 
-__all__ = ["VideoFrames"]
+__all__ = ["VideoFrames", "import_av"]
 
 _TOLERANCE_S = 1e-4
 _MAX_OPEN_FILES = 16
@@ -38,7 +38,7 @@ class VideoFrames:
     """
 
     def __init__(self, metadata: LeRobotMetadata, key: str) -> None:
-        _av()
+        import_av()
         self._metadata = metadata
         self._key = key
         self._shape = metadata.info.features[key].item_shape
@@ -97,7 +97,7 @@ class _VideoFile:
     """One open mp4: its table of presentation times, and a decoder somewhere in the stream."""
 
     def __init__(self, path: Path) -> None:
-        av = _av()
+        av = import_av()
         self._path = path
         self._error = av.FFmpegError
         try:
@@ -172,10 +172,11 @@ class _VideoFile:
         raise DatasetError(message)
 
 
-def _av() -> Any:
+def import_av() -> Any:
+    """Return PyAV, or raise `MissingPackageError`."""
     try:
         import av.video.reformatter  # noqa: PLC0415 - optional package
     except ModuleNotFoundError as exc:
-        need = "reading the videos of LeRobot data sets"
+        need = "reading and writing videos"
         raise MissingPackageError(need, "experiments-il[video]") from exc
     return av

@@ -7,13 +7,12 @@ further. A process that is killed leaves the data set as it was.
 
 from __future__ import annotations
 
-import json
 import shutil
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 
-from experiments_il.data.arrow import pq, read_table
+from experiments_il.data.arrow import pq
 from experiments_il.data.data_files import DataFileWriter
 from experiments_il.data.durable import claim_staging, is_unused, move_into_place
 from experiments_il.data.lerobot_format import (
@@ -24,6 +23,7 @@ from experiments_il.data.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
     VERSION,
+    VIDEO_PATH,
     Place,
     format_path,
     parse_feature,
@@ -36,8 +36,18 @@ from experiments_il.data.parquet_schema import (
     episodes_table,
     tasks_table,
 )
+from experiments_il.data.recorded_files import (
+    codec_of,
+    last_place,
+    last_video,
+    numbers_of,
+    remove_unfinished,
+    video_columns,
+    write_json,
+)
 from experiments_il.data.recorded_statistics import dataset_statistics, episode_statistics
-from trainer_core.errors import DatasetError, StorageError
+from experiments_il.data.video_files import VideoFileWriter, video_details
+from trainer_core.errors import DatasetError, StorageError, TrainerError
 from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
@@ -45,10 +55,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+
 __all__ = ["LeRobotWriter"]
 
 _CHUNKS_SIZE = 1000  # LeRobot sorts paths as strings: file-1000 would come before file-101
 _DATA_FILE_MB = 100.0
+_VIDEO_FILE_MB = 200.0
 
 
 class LeRobotWriter:
@@ -64,17 +76,18 @@ class LeRobotWriter:
         root: The data set's folder.
         info: The content of `meta/info.json` before the new episodes.
         existing: What is there already; None for a new data set.
+        video_codec: `h264` or `av1`, for cameras that are videos.
     """
 
     def __init__(
-        self, root: Path, info: dict[str, Any], existing: LeRobotMetadata | None = None
+        self,
+        root: Path,
+        info: dict[str, Any],
+        existing: LeRobotMetadata | None = None,
+        video_codec: str = "h264",
     ) -> None:
         specs = info["features"]
         self._features = {name: parse_feature(name, spec) for name, spec in specs.items()}
-        videos = [name for name, feature in self._features.items() if feature.dtype == "video"]
-        if videos:
-            message = f"{root}: '{videos[0]}' is a video; writing videos is not supported yet"
-            raise DatasetError(message)
         self._root = root
         self._info = info
         self._existing = existing
@@ -87,13 +100,18 @@ class LeRobotWriter:
         self._files = DataFileWriter(
             self._staging,
             self._schema,
-            last=_last_place(existing),
+            last=last_place(existing),
             chunks_size=info["chunks_size"],
             max_mb=info["data_files_size_in_mb"],
         )
         self._is_open = True
+        try:
+            self._videos = self._video_files(video_codec)
+        except TrainerError:
+            self.discard()
+            raise
         if existing:
-            _remove_unfinished(existing, info["chunks_size"])
+            remove_unfinished(existing, info["chunks_size"])
 
     @classmethod
     def create(
@@ -104,20 +122,25 @@ class LeRobotWriter:
         features: Mapping[str, Mapping[str, Any]],
         robot_type: str | None = None,
         data_file_mb: float = _DATA_FILE_MB,
+        video_file_mb: float = _VIDEO_FILE_MB,
+        video_codec: Literal["h264", "av1"] = "h264",
     ) -> Self:
         """Begin a new data set.
 
         Args:
             root: Its folder: not there yet, or empty.
             fps: Frames per second, above 0.
-            features: dtype, shape and names by name, as in `info.json`, without videos and without
-                what is written by itself: `timestamp`, `frame_index`, `episode_index`, `index`
-                and `task_index`.
+            features: dtype, shape and names by name, as in `info.json`, without what is written by
+                itself: `timestamp`, `frame_index`, `episode_index`, `index` and `task_index`. A
+                camera is an `image` (PNG, lossless) or a `video` (mp4, much smaller).
             robot_type: A label.
             data_file_mb: Size in MiB at which a new data file is begun.
+            video_file_mb: The same for the video files of a camera.
+            video_codec: `h264` decodes faster, `av1` (LeRobot's choice) takes less space.
 
         Raises:
             DatasetError: The folder is in use, or a feature is not valid.
+            MissingPackageError: There is a video, and PyAV is not installed.
         """
         if not is_unused(root):
             message = f"{root}: already exists and is not empty"
@@ -130,36 +153,46 @@ class LeRobotWriter:
         specs: dict[str, Any] = {name: {"names": None, **spec} for name, spec in features.items()}
         for default in DEFAULT_FEATURES:
             specs[default.name] = {"dtype": default.dtype, "shape": [1], "names": None}
+        has_videos = False
+        for name, spec in specs.items():
+            if spec["dtype"] == "video":
+                has_videos = True
+                details = video_details(parse_feature(name, spec), fps, video_codec)
+                specs[name] = {**spec, "info": details}
         info = {
             "codebase_version": VERSION,
             "robot_type": robot_type,
             "chunks_size": _CHUNKS_SIZE,
             "data_files_size_in_mb": data_file_mb,
-            "video_files_size_in_mb": 200,
+            "video_files_size_in_mb": video_file_mb,
             "fps": int(fps) if float(fps).is_integer() else fps,
             "data_path": DATA_PATH,
-            "video_path": None,
+            "video_path": VIDEO_PATH if has_videos else None,
             "features": {
                 name: {**spec, "shape": list(spec["shape"])} for name, spec in specs.items()
             },
         }
-        return cls(root, info)
+        return cls(root, info, video_codec=video_codec)
 
     @classmethod
     def append(cls, root: Path) -> Self:
         """Open a data set to add episodes. They go to new files; the old ones are not touched.
 
         Raises:
-            DatasetError: The data set cannot be read, is of version 2, records videos, or is being
-                written to.
+            DatasetError: The data set cannot be read, is of version 2, or is being written to.
         """
         existing = open_metadata(root)
         if existing.info.major != 3:
             version = existing.info.raw["codebase_version"]
             message = f"{root}: is LeRobotDataset {version}; episodes can be added to v3.0 only"
             raise DatasetError(message)
-        defaults = {"chunks_size": _CHUNKS_SIZE, "data_files_size_in_mb": _DATA_FILE_MB}
-        return cls(root, {"data_path": DATA_PATH, **defaults, **existing.info.raw}, existing)
+        defaults = {
+            "chunks_size": _CHUNKS_SIZE,
+            "data_files_size_in_mb": _DATA_FILE_MB,
+            "video_files_size_in_mb": _VIDEO_FILE_MB,
+        }
+        info = {"data_path": DATA_PATH, **defaults, **existing.info.raw}
+        return cls(root, info, existing, codec_of(info["features"]))
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -208,6 +241,7 @@ class LeRobotWriter:
             "task_index": np.array([self._task_index(text) for text in tasks]),
         }
         try:
+            spans = {name: video.write(values[name]) for name, video in self._videos.items()}
             place = self._files.write(data_table(self._features, values, self._schema))
         except OSError as exc:
             self._give_up(exc)
@@ -220,6 +254,7 @@ class LeRobotWriter:
                 "data/file_index": place.file,
                 "dataset_from_index": self._rows,
                 "dataset_to_index": self._rows + length,
+                **video_columns(spans),
                 "stats": episode_statistics(self._features, values),
             }
         )
@@ -242,6 +277,8 @@ class LeRobotWriter:
             return
         try:
             self._files.finish()
+            for video in self._videos.values():
+                video.finish()
             for staged, final in [*self._data_moves(), *self._stage_metadata()]:
                 move_into_place(staged, final)
             flush_to_disk(self._root)
@@ -269,11 +306,31 @@ class LeRobotWriter:
         return self._tasks.setdefault(task, len(self._tasks))
 
     def _data_moves(self) -> list[tuple[Path, Path]]:
-        template = self._info["data_path"]
+        template, videos = self._info["data_path"], self._info.get("video_path") or ""
         return [
-            (file.path, self._root / format_path(template, **_numbers(file.place)))
+            (file.path, self._root / format_path(template, **numbers_of(file.place)))
             for file in self._files.staged
+        ] + [
+            (file.path, self._root / format_path(videos, video_key=name, **numbers_of(file.place)))
+            for name, video in self._videos.items()
+            for file in video.staged
         ]
+
+    def _video_files(self, codec: str) -> dict[str, VideoFileWriter]:
+        return {
+            name: VideoFileWriter(
+                self._staging,
+                f"video-{number}",
+                feature,
+                fps=self._info["fps"],
+                codec=codec,
+                last=last_video(self._existing, name),
+                chunks_size=self._info["chunks_size"],
+                max_mb=self._info["video_files_size_in_mb"],
+            )
+            for number, (name, feature) in enumerate(self._features.items())
+            if feature.dtype == "video"
+        }
 
     def _stage_metadata(self) -> list[tuple[Path, Path]]:
         """Write the metadata files aside; return where each belongs, `info.json` last."""
@@ -292,10 +349,10 @@ class LeRobotWriter:
             episodes_table(self._episodes, place.chunk, place.file), staging / "episodes"
         )
         pq.write_table(tasks_table(list(self._tasks)), staging / "tasks")
-        _write_json(staging / "stats", self._statistics())
-        _write_json(staging / "info", self._info | counts)
+        write_json(staging / "stats", self._statistics())
+        write_json(staging / "info", self._info | counts)
         return [
-            (staging / "episodes", self._root / format_path(EPISODES_PATH, **_numbers(place))),
+            (staging / "episodes", self._root / format_path(EPISODES_PATH, **numbers_of(place))),
             (staging / "stats", self._root / STATS_PATH),
             (staging / "tasks", self._root / TASKS_PATH),
             (staging / "info", self._root / INFO_PATH),
@@ -310,32 +367,7 @@ class LeRobotWriter:
                 *(episode["stats"][name] for episode in self._episodes),
             ]
             for name, feature in self._features.items()
-            if feature.dtype == "image"
+            if feature.is_frame
         }
         files += [file.path for file in self._files.staged]
         return dataset_statistics(self._features, files, cameras)
-
-
-def _numbers(place: Place) -> dict[str, int]:
-    return {"chunk_index": place.chunk, "file_index": place.file}
-
-
-def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=4, allow_nan=False))
-
-
-def _last_place(existing: LeRobotMetadata | None) -> Place:
-    """Return the place of the last data file; one before the first if there is none."""
-    return max(file.place for file in existing.data_files) if existing else Place(0, -1)
-
-
-def _remove_unfinished(existing: LeRobotMetadata, chunks_size: int) -> None:
-    """Remove files that a killed `append` had named before it came to `info.json`."""
-    for table in episode_files(existing.root):
-        numbers = read_table(table.path, ["episode_index"])["episode_index"].to_pylist()
-        if numbers and min(numbers) >= existing.info.total_episodes:
-            table.path.unlink()
-    place = _last_place(existing).next(chunks_size)
-    while (path := existing.data_path(place.chunk, place.file)).is_file():
-        path.unlink()
-        place = place.next(chunks_size)
