@@ -55,6 +55,7 @@ def rank_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "own_step = rank_parts:OwnStep\n"
         "masked = rank_parts:Masked\n"
         "failing = rank_parts:Failing\n"
+        "diverging = rank_parts:Diverging\n"
         "[trainer_core.datasets]\n"
         "missing_on_rank_1 = rank_parts:MissingOnRank1\n"
     )

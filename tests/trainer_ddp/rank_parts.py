@@ -58,6 +58,16 @@ class Failing(LossTrainer):
         return next(iter(self.models.values()))(batch["x"]).square().mean(), {}
 
 
+class Diverging(LossTrainer):
+    """Has a gradient that is no number in the third step, on the last rank."""
+
+    def compute_losses(self, batch: Any, step: Any) -> Any:
+        ranks = self.options.ranks
+        error = (next(iter(self.models.values()))(batch["x"]) - batch["y"]).square().mean()
+        is_bad = step.step == 2 and ranks.rank == ranks.world_size - 1
+        return error * float("nan") if is_bad else error, {}
+
+
 class MissingOnRank1(RandomRegression):
     def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
         if opt_params["local_rank"] == 1:

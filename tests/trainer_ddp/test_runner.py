@@ -24,7 +24,18 @@ def test_ddp_runner_fits_the_protocol() -> None:
         ({"timeout_s": 0}, "timeout_s must be positive, not 0"),
         ({"backend": "mpi"}, "backend is auto or gloo or nccl, not 'mpi'"),
         ({"comm_hook": "int8"}, "comm_hook is none or fp16 or bf16 or powersgd, not 'int8'"),
-        ({"strategy": "fsdp"}, "strategy: fsdp is not available in this version; use ddp"),
+        (
+            {"fsdp_param_dtype": "bf16"},
+            "fsdp_param_dtype is a key of strategy: fsdp, and this is ddp",
+        ),
+        (
+            {"strategy": "fsdp", "comm_hook": "bf16"},
+            "comm_hook is a key of strategy: ddp, and this is fsdp",
+        ),
+        (
+            {"strategy": "fsdp", "fsdp_wrap": {"model": "Linear"}},
+            "fsdp_wrap.model is a list of patterns, not 'Linear'",
+        ),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:

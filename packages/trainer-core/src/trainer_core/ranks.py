@@ -53,6 +53,11 @@ class Ranks(Protocol):
         """Whether this process waits for what rank 0 does alone, which may take any time."""
         ...
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process has only a part of the trained weights, as a DTensor."""
+        ...
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         ...
@@ -88,6 +93,20 @@ class Ranks(Protocol):
         """Change what must be changed in models of several processes, before they are moved."""
         ...
 
+    def shard(self, models: nn.ModuleDict) -> None:
+        """Leave each process a part of the trained components, if that is how they train.
+
+        Called when the models are on their device, before optimizers have their parameters.
+        """
+        ...
+
+    def whole(self) -> AbstractContextManager[object]:
+        """Return a context in which every process has the whole weights and can use them alone.
+
+        Changes of the weights in it are lost.
+        """
+        ...
+
     def parallelize(
         self, models: nn.ModuleDict, losses: Callable[..., Losses]
     ) -> Callable[..., Losses]:
@@ -120,6 +139,7 @@ class LocalRanks:
     is_main = True
     timeout_s: float | None = None
     is_waiting = False
+    is_sharded = False
 
     def barrier(self) -> None:
         """Return at once."""
@@ -147,6 +167,13 @@ class LocalRanks:
     def prepare(self, models: nn.ModuleDict) -> nn.ModuleDict:
         """Return the models as they are."""
         return models
+
+    def shard(self, models: nn.ModuleDict) -> None:
+        """Leave the models whole."""
+
+    def whole(self) -> AbstractContextManager[object]:
+        """Return a context that does nothing: they are whole."""
+        return nullcontext()
 
     def parallelize(
         self, models: nn.ModuleDict, losses: Callable[..., Losses]

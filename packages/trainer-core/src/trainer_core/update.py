@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer_core.ranks import LocalRanks
+from trainer_core.shards import own_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +122,7 @@ class Update:
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = LocalRanks() if ranks is None else ranks
+        self._is_sharded = self.ranks.is_sharded
         self.clipping = clipping
         self.scale = scale
         self.checks = checks or scale is not None
@@ -142,7 +144,9 @@ class Update:
         """
         scale = 1.0 if self.scale is None else self.scale.value
         gradients = [[p.grad for p in own if p.grad is not None] for _, own in self._components]
-        total, parts = _norms(gradients, scale)
+        if self._is_sharded:
+            gradients = [[own_part(gradient) for gradient in own] for own in gradients]
+        total, parts = _norms(gradients, scale, self.ranks if self._is_sharded else None)
         metrics["grad_norm"] = total
         if len(parts) > 1:
             for (name, _), norm in zip(self._components, parts, strict=True):
@@ -230,8 +234,16 @@ def clip_by_global_norm(parameters: Sequence[Tensor], max_norm: float) -> Tensor
     return norm
 
 
-def _norms(gradients: Sequence[list[Tensor]], scale: float) -> tuple[Tensor, Sequence[Tensor]]:
-    """Return the L2 norm of everything, and of each list, as scalars on the device."""
+def _norms(
+    gradients: Sequence[list[Tensor]], scale: float, ranks: Ranks | None = None
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return the L2 norm of everything, and of each list, as scalars on the device.
+
+    Args:
+        gradients: Of each component.
+        scale: The loss scale, which is taken out.
+        ranks: Given where each of them has a part of every gradient.
+    """
     everything = [gradient for own in gradients for gradient in own]
     if not everything:
         zero = torch.zeros(())
@@ -239,17 +251,13 @@ def _norms(gradients: Sequence[list[Tensor]], scale: float) -> tuple[Tensor, Seq
     norms = torch.stack(torch._foreach_norm(everything))  # noqa: SLF001 - as torch clips
     if scale != 1:
         norms /= scale
-    total: Tensor = _whole(torch.linalg.vector_norm(norms))
+    if ranks is not None:
+        norms = ranks.sum(norms.double().square()).sqrt().to(norms.dtype)
+    total = torch.linalg.vector_norm(norms)
     if len(gradients) == 1:
         return total, [total]
     parts = torch.split(norms, [len(own) for own in gradients])
-    return total, [_whole(torch.linalg.vector_norm(part)) for part in parts]
-
-
-def _whole(norm: Any) -> Tensor:
-    """Return a norm over all ranks where each of them holds a part of the gradients."""
-    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return whole
+    return total, [torch.linalg.vector_norm(part) for part in parts]
 
 
 def _multiply(gradients: list[Tensor], norm: Tensor, limit: float | None, scale: float) -> None:

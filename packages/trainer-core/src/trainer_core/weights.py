@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from trainer_core.errors import CheckpointError
+from trainer_core.shards import part_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,12 +133,13 @@ def load_state_strictly(
     Raises:
         CheckpointError: They are not; the message lists the differences.
     """
-    differences = describe_mismatch(module.state_dict(), state)
+    own = module.state_dict()
+    differences = describe_mismatch(own, state)
     if differences:
         lines = "\n".join(f"  {line}" for line in differences)
         msg = f"{origin} does not fit the component {component!r}:\n{lines}"
         raise CheckpointError(msg)
-    module.load_state_dict(dict(state))
+    module.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in state.items()})
 
 
 def describe_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainer_core.errors import UserError
 
-__all__ = ["BACKENDS", "COMM_HOOKS", "RDZV_BACKENDS", "STRATEGIES", "Options"]
+__all__ = ["BACKENDS", "COMM_HOOKS", "DTYPES", "RDZV_BACKENDS", "STRATEGIES", "Options"]
 
 BACKENDS = ("auto", "gloo", "nccl")
 RDZV_BACKENDS = ("c10d", "etcd-v2")
 COMM_HOOKS = ("none", "fp16", "bf16", "powersgd")
 STRATEGIES = ("ddp", "fsdp")
+DTYPES = ("fp32", "bf16")
 
+_OF_DDP = ("static_graph", "gradient_as_bucket_view", "bucket_cap_mb", "comm_hook")
+_OF_FSDP = (
+    "fsdp_wrap",
+    "fsdp_reshard_after_forward",
+    "fsdp_param_dtype",
+    "fsdp_reduce_dtype",
+)
 _TIMEOUTS_S = {"gloo": 120.0, "nccl": 600.0}
 
 
@@ -37,6 +45,10 @@ class Options:
     bucket_cap_mb: float = 25.0
     comm_hook: str = "none"
     sync_batch_norm: bool = True
+    fsdp_wrap: dict[str, list[str]] = field(default_factory=dict)
+    fsdp_reshard_after_forward: bool = True
+    fsdp_param_dtype: str = "fp32"
+    fsdp_reduce_dtype: str = "fp32"
 
     def require_valid(self) -> None:
         """Refuse what no machine could do.
@@ -49,6 +61,8 @@ class Options:
             "rdzv_backend": RDZV_BACKENDS,
             "comm_hook": COMM_HOOKS,
             "strategy": STRATEGIES,
+            "fsdp_param_dtype": DTYPES,
+            "fsdp_reduce_dtype": DTYPES,
         }
         for key, known in choices.items():
             if getattr(self, key) not in known:
@@ -66,8 +80,18 @@ class Options:
             _refuse(
                 f"nnodes: {self.nnodes} needs rdzv_endpoint, 'host:port' of one of the machines"
             )
-        if self.strategy == "fsdp":
-            _refuse("strategy: fsdp is not available in this version; use ddp")
+        self._require_strategy()
+
+    def _require_strategy(self) -> None:
+        """Refuse keys of the strategy that was not chosen."""
+        of_other = _OF_DDP if self.strategy == "fsdp" else _OF_FSDP
+        given = [key for key in of_other if getattr(self, key) != getattr(Options(), key)]
+        if given:
+            other = "ddp" if self.strategy == "fsdp" else "fsdp"
+            _refuse(f"{given[0]} is a key of strategy: {other}, and this is {self.strategy}")
+        for component, patterns in self.fsdp_wrap.items():
+            if not isinstance(patterns, list) or not patterns:
+                _refuse(f"fsdp_wrap.{component} is a list of patterns, not {patterns!r}")
 
     def group_timeout_s(self, backend: str) -> float:
         """Return how long a rank waits for the others before it gives up, in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,11 +17,13 @@ from trainer_ddp.reports import PeerLostError, describe, echo, tell_by_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
 
     from trainer_ddp.environment import Place
     from trainer_ddp.options import Options
+    from trainer_ddp.sharding import ShardedModels
 
 __all__ = ["ProcessGroupRanks"]
 
@@ -63,6 +65,8 @@ class ProcessGroupRanks:
         self._control = dist.new_group(backend="gloo", timeout=limit)
         self._patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
         self._lately: tuple[Tensor, Any] | None = None
+        self.is_sharded = options.strategy == "fsdp"
+        self._sharded: ShardedModels | None = None
         self._losses: list[ParallelLosses[Any]] = []
         self._averaged: list[AveragedGradients] = []
 
@@ -137,24 +141,41 @@ class ProcessGroupRanks:
             convert_batch_norm(models, self._device_type)
         return models
 
+    def shard(self, models: nn.ModuleDict) -> None:
+        """Leave each process a part of the trained components, with `strategy: fsdp`."""
+        if self.is_sharded:
+            from trainer_ddp.sharding import ShardedModels  # noqa: PLC0415 - a second of imports
+
+            self._sharded = ShardedModels(models, self._options, self._device_type)
+
+    def whole(self) -> AbstractContextManager[object]:
+        """Return a context in which every process has the whole weights."""
+        return nullcontext() if self._sharded is None else self._sharded.whole()
+
     def parallelize(
         self, models: nn.ModuleDict, losses: Callable[..., Losses]
     ) -> Callable[..., Losses]:
         """Return the losses such that their gradients are averaged; see `start`."""
         if self.world_size == 1:
             return losses
+        if self._sharded is not None:
+            return self._sharded.parallelize(models, losses)
         parallel = ParallelLosses(models, losses)
         self._losses.append(parallel)
         return parallel
 
     def average_gradients(self, models: nn.ModuleDict) -> None:
         """Average the gradients at the end of each backward pass, whoever calls it; see `start`."""
+        if self._sharded is not None:
+            self._sharded.refuse_own_step()
         if self.world_size > 1:
             self._averaged.append(AveragedGradients(models))
 
     def accumulate(self) -> ExitStack:
         """Return a context in which gradients stay with their process."""
         stack = ExitStack()
+        if self._sharded is not None:
+            stack.enter_context(self._sharded.accumulate())
         for parallel in self._losses:
             stack.enter_context(parallel.no_sync())
         return stack

@@ -38,13 +38,22 @@ class DDPRunner:
         rdzv_endpoint: `host:port` of one of the machines; not needed for a single one.
         rdzv_id: A name of the job, equal on all machines.
         rdzv_timeout_s: How long a machine waits for the others, in seconds.
-        strategy: `ddp`: every process has the whole model.
+        strategy: `ddp`: every process has the whole model. `fsdp`: each has a part of the trained
+            components, their gradients and optimizer states, and gathers weights as it uses them.
         find_unused_parameters: Some parameters get no gradient in some steps.
         static_graph: The same parameters get gradients in every step; DDP may reorder more.
         gradient_as_bucket_view: Gradients share the memory that is sent; saves a copy.
         bucket_cap_mb: Size of the parts that gradients are sent in, in MiB.
         comm_hook: Compress what is sent: `none`, `fp16`, `bf16` or `powersgd`. Changes results.
         sync_batch_norm: Batch norm in trained components sees the samples of all ranks.
+        fsdp_wrap: For a component, which of its modules are gathered one by one: globs of their
+            paths (`layers.*`: the entries of `layers`) or names of classes. The rest of all
+            components is gathered at once, for the whole step.
+        fsdp_reshard_after_forward: The modules of `fsdp_wrap` are freed after their forward pass
+            and gathered again for the backward pass; less memory, more to send.
+        fsdp_param_dtype: `bf16`: components compute with weights and inputs of this type. The
+            weights themselves and the components' outputs stay fp32.
+        fsdp_reduce_dtype: What gradients are sent and averaged in: `fp32` or `bf16`.
     """
 
     def __init__(
@@ -66,6 +75,10 @@ class DDPRunner:
         bucket_cap_mb: PositiveNumber = 25.0,
         comm_hook: Literal["none", "fp16", "bf16", "powersgd"] = "none",
         sync_batch_norm: bool = True,
+        fsdp_wrap: dict[str, list[str]] | None = None,
+        fsdp_reshard_after_forward: bool = True,
+        fsdp_param_dtype: Literal["fp32", "bf16"] = "fp32",
+        fsdp_reduce_dtype: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         self.options = Options(
             nproc_per_node=nproc_per_node,
@@ -84,6 +97,10 @@ class DDPRunner:
             bucket_cap_mb=bucket_cap_mb,
             comm_hook=comm_hook,
             sync_batch_norm=sync_batch_norm,
+            fsdp_wrap=dict(fsdp_wrap or {}),
+            fsdp_reshard_after_forward=fsdp_reshard_after_forward,
+            fsdp_param_dtype=fsdp_param_dtype,
+            fsdp_reduce_dtype=fsdp_reduce_dtype,
         )
 
     def run(self, experiment: LoadedExperiment) -> RunResult:

@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import distributed as dist
@@ -20,6 +20,7 @@ from trainer_core.engine.build import build_experiment
 from trainer_core.engine.dry_run import dry_run
 from trainer_core.engine.hardware import resolve_device
 from trainer_core.engine.loop import fit
+from trainer_core.engine.probe import check_first_batch
 from trainer_core.engine.runfolder import describe_plugins
 from trainer_core.errors import TrainerError, UserError
 from trainer_core.hookspecs import hookimpl
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from trainer_ddp.options import Options
 
 __all__ = ["choose_backend", "resume_after_restart", "run_rank"]
+
+Result = TypeVar("Result")
 
 _DELAY_S = 5.0
 """What is granted beyond the limit, so that torch can say more than that it took too long."""
@@ -204,10 +207,26 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _build_together(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> Experiment:
-    """Build on every rank; if one cannot, all of them stop, and nobody waits."""
-    built, error = None, None
+    """Build on every rank, and check there what needs all of them."""
+    built = _together(ranks, lambda: build_experiment(loaded, ranks))
+    if ranks.is_sharded:
+        _together(ranks, lambda: _check_together(built))
+    return built
+
+
+def _check_together(built: Experiment) -> None:
+    """Check what a rank cannot check alone where each has a part of the weights."""
+    from trainer_ddp.sharding import require_elementwise  # noqa: PLC0415 - a second of imports
+
+    require_elementwise(built.optimizers)
+    check_first_batch(built)
+
+
+def _together(ranks: ProcessGroupRanks, action: Callable[[], Result]) -> Result:
+    """Act on every rank; if one cannot, all of them stop, and nobody waits."""
+    result, error = None, None
     try:
-        built = build_experiment(loaded, ranks)
+        result = action()
     except Exception as exc:  # noqa: BLE001 - told to the others, then raised again
         error = exc
     reports = ranks.gather(None if error is None else describe(error))
@@ -217,8 +236,7 @@ def _build_together(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> Exper
     if failed:
         rank = min(failed)
         raise tell_by_main(echo(failed[rank], rank=rank))
-    assert built is not None
-    return built
+    return cast("Result", result)
 
 
 def _run_alone(

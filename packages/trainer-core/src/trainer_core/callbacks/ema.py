@@ -10,9 +10,10 @@ from torch import Tensor
 
 from trainer_core.errors import CheckpointError
 from trainer_core.hookspecs import hookimpl
+from trainer_core.shards import own_part, part_like
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from policy_constructor.ranges import Count, Fraction, Positive, PositiveNumber
@@ -78,6 +79,7 @@ class EMA:
         if not self.averages:
             self.averages = {name: w.detach().clone() for name, w in self._weights.items()}
         self._pair_up()
+        state.sharded.append(self._all_averages)
 
     def _pair_up(self) -> None:
         """Put the averages beside the weights that they follow."""
@@ -153,13 +155,19 @@ class EMA:
             msg = f"the averages in {path} do not fit the model: {', '.join(differing[:5])}"
             raise CheckpointError(msg)
         self.updates = int(payload["ema"]["updates"])
-        self.averages = {name: averages[name].to(weights[name].device) for name in weights}
+        self.averages = {
+            name: part_like(averages[name].to(weight.device), weight)
+            for name, weight in weights.items()
+        }
         if self._weights:  # the run goes back to a checkpoint of its own
             self._pair_up()
 
+    def _all_averages(self) -> Iterable[Tensor]:
+        return self.averages.values()
+
     def _pairs(self, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
-        weights = [self._weights[name].detach() for name in names]
-        return [self.averages[name] for name in names], weights
+        weights = [own_part(self._weights[name]) for name in names]
+        return [own_part(self.averages[name]) for name in names], weights
 
 
 def _trained_tensors(state: RunState) -> dict[str, Tensor]:

@@ -87,6 +87,7 @@ class FreezeSchedule:
             ConfigError: It would.
         """
         is_ddp = str(config.runner.get("_type_")).rpartition(".")[2] == "ddp"
+        is_ddp = is_ddp and config.runner.get("strategy") != "fsdp"
         if is_ddp and run["world_size"] > 1 and not config.runner.get("find_unused_parameters"):
             message = "freeze_schedule needs 'find_unused_parameters: true' with several processes"
             raise ConfigError(Problem(message, path="runner", code="needs-key"))

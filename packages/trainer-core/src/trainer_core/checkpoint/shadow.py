@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from trainer_core.checkpoint.tensor_file import require_storable
+from trainer_core.errors import CheckpointError
+from trainer_core.shards import is_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-__all__ = ["Shadow", "Stage", "borrow", "whole_tensor"]
+__all__ = ["Shadow", "Stage", "borrow", "whole_tensor", "with_whole"]
 
 Stage: TypeAlias = "Callable[[str, Mapping[str, Tensor]], dict[str, Tensor]]"
 """Brings the tensors of a file to the CPU: `(file, tensors)` to tensors."""
@@ -24,8 +26,7 @@ _ALIGNMENT = 64
 def whole_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor of a state dict without its graph; of a sharded one, the whole.
 
-    The one place where a distributed tensor (`torch.distributed.tensor.DTensor`) becomes an
-    ordinary one: all its ranks have to be here.
+    All ranks of a sharded one (`torch.distributed.tensor.DTensor`) have to be here.
     """
     gather = getattr(tensor, "full_tensor", None)
     whole: Tensor = tensor if gather is None else gather()
@@ -42,6 +43,30 @@ def borrow(file: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     whole = {name: whole_tensor(tensor) for name, tensor in tensors.items()}
     require_storable(whole, file)
     return {name: tensor.to("cpu").contiguous() for name, tensor in whole.items()}
+
+
+def with_whole(stage: Stage, whole: Mapping[int, Tensor]) -> Stage:
+    """Return a stage that takes sharded tensors from those that the ranks have put together.
+
+    Args:
+        stage: For all other tensors.
+        whole: What `trainer_core.shards.gather_whole` returned. They are nobody else's, so they
+            are not copied.
+    """
+
+    def bring(file: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        lost = [n for n, t in tensors.items() if is_sharded(t) and id(t) not in whole]
+        if lost:
+            msg = (
+                f"{file}: of {lost[0]!r} each process has a part, and they did not put it together "
+                "before this; append a function that returns it to state.sharded"
+            )
+            raise CheckpointError(msg)
+        own = stage(file, {n: t for n, t in tensors.items() if id(t) not in whole})
+        together = borrow(file, {n: whole[id(t)] for n, t in tensors.items() if id(t) in whole})
+        return {name: own[name] if name in own else together[name] for name in tensors}
+
+    return bring
 
 
 class Shadow:

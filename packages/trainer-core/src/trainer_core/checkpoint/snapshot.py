@@ -15,6 +15,7 @@ from trainer_core.checkpoint.transfer import advance_schedule, keep_settings, se
 from trainer_core.checkpoint.writer import Snapshot
 from trainer_core.errors import CheckpointError
 from trainer_core.seeding import get_host_rng_state, set_host_rng_state
+from trainer_core.shards import is_sharded, part_like
 from trainer_core.weights import describe_mismatch, load_state_strictly
 
 if TYPE_CHECKING:
@@ -182,20 +183,21 @@ def unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_name: dict[tuple[Any, ...], str] = {}
-    for name, tensor in module.state_dict().items():
-        identity = (
-            tensor.untyped_storage().data_ptr(),
-            tensor.storage_offset(),
-            tuple(tensor.shape),
-            tensor.stride(),
-            tensor.dtype,
-        )
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        identity = _identity(tensor)
         if tensor.numel() and identity in first_name:
             aliases[name] = first_name[identity]
         else:
             first_name[identity] = name
             kept[name] = tensor
     return kept, aliases
+
+
+def _identity(tensor: Tensor) -> tuple[Any, ...]:
+    if is_sharded(tensor):  # its memory here is a part, and may be none
+        return (id(tensor),)
+    place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset())
+    return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _restore_schedules(
@@ -302,12 +304,28 @@ def _load_optimizer(
             f"differ in {', '.join(differing[:5])}{CURE}"
         )
         raise CheckpointError(msg)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     optimizer.load_state_dict(
         {
-            "state": {number[parameter]: values for parameter, values in content["state"].items()},
+            "state": {
+                number[parameter]: _cut_like(parameters[number[parameter]], values)
+                for parameter, values in content["state"].items()
+            },
             "param_groups": [
                 {**group, "params": [number[parameter] for parameter in group["params"]]}
                 for group in content["param_groups"]
             ],
         }
     )
+
+
+def _cut_like(parameter: Tensor, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave of an optimizer's state for a parameter the part that belongs to this process."""
+    if not is_sharded(parameter):
+        return values
+    return {
+        key: part_like(value, parameter)
+        if getattr(value, "shape", None) == parameter.shape
+        else value
+        for key, value in values.items()
+    }

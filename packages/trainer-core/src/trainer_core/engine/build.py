@@ -60,6 +60,7 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
     models = ranks.prepare(models)
     models.to(device)
     apply_module_options(loaded, models, device)
+    ranks.shard(models)
     optimizers, factories = build_optimizers(loaded, models)
     total_steps, schedules = config.trainer.max_steps, None
     if total_steps is not None:  # what does not fit shows before data are recorded or downloaded
@@ -106,7 +107,8 @@ def build_experiment(loaded: LoadedExperiment, ranks: Ranks) -> Experiment:
         loaded=loaded,
     )
     _check_validation(experiment, loaded)
-    check_first_batch(experiment)
+    if not ranks.is_sharded:  # else they need one another for it: the runner lets them meet first
+        check_first_batch(experiment)
     return experiment
 
 

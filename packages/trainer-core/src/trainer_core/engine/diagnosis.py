@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from trainer_core.shards import own_part
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -35,6 +37,8 @@ def diagnose(trainer: LossTrainer, failure: NonFiniteStep) -> dict[str, Any]:
         it, the `first_infinite` operation; what torch's anomaly detection says of the `backward`
         pass; the parameters whose `gradients` are not finite.
     """
+    if trainer.options.ranks.is_sharded:
+        return _look_at_parts(trainer, failure)
     watch = _Watch()
     handles = [
         handle for name, module in _modules(trainer) for handle in watch.follow(name, module)
@@ -66,6 +70,32 @@ def _again(trainer: LossTrainer, failure: NonFiniteStep) -> None:
         trainer.compute_gradients(failure.batch, epoch=failure.epoch, iterations=failure.step)
 
 
+def _look_at_parts(trainer: LossTrainer, failure: NonFiniteStep) -> dict[str, Any]:
+    """Return what is known without doing the step again.
+
+    Of sharded weights every operation may wait for the other ranks, which look at other numbers.
+    """
+    gradients = [
+        name
+        for name, p in _named(trainer)
+        if p.grad is not None and not _is_finite(own_part(p.grad))
+    ]
+    found: dict[str, Any] = {
+        "batch": [key for key, value in failure.batch.items() if not _is_finite(value)],
+        "weights": nonfinite_weights(trainer),
+        "gradients": _of_all_ranks(trainer, gradients),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _of_all_ranks(trainer: LossTrainer, names: list[str]) -> list[str]:
+    """Return the names that any rank has found in its part of the weights."""
+    ranks = trainer.options.ranks
+    if not ranks.is_sharded:
+        return names
+    return list(dict.fromkeys(name for found in ranks.gather(names) for name in found))
+
+
 def _anomaly(trainer: LossTrainer, failure: NonFiniteStep) -> str:
     """Return what torch's anomaly detection says of the backward pass.
 
@@ -84,7 +114,7 @@ def _anomaly(trainer: LossTrainer, failure: NonFiniteStep) -> str:
 
 def nonfinite_weights(trainer: LossTrainer) -> list[str]:
     """Return the names of the weights that are not finite."""
-    return [name for name, p in _named(trainer) if not _is_finite(p)]
+    return _of_all_ranks(trainer, [n for n, p in _named(trainer) if not _is_finite(own_part(p))])
 
 
 def describe(found: Mapping[str, Any]) -> str:

@@ -193,15 +193,12 @@ class Events:
 
     def _evaluate(self, *, final: bool) -> None:
         state = self.state
-
-        def measure() -> tuple[bool, dict[str, Any] | None]:
-            known = self.folder.read_evaluation(state.step, state.experiment.evaluation_settings)
-            if known is not None:
-                return False, known
-            return True, evaluate(state, self.folder, self.progress, self._interrupted, final=final)
-
+        settings = state.experiment.evaluation_settings
         with state.pause():  # an evaluator is watched from the first time it polls on
-            is_new, result = state.ranks.on_main(measure)
+            result = state.ranks.on_main(lambda: self.folder.read_evaluation(state.step, settings))
+            is_new = result is None
+            if is_new:
+                result = evaluate(state, self.folder, self.progress, self._interrupted, final=final)
         numbers = numbers_of(result or {}, "eval/")
         if is_new and result is not None:
             self._write(numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from trainer_core.step import LossTrainer
 from trainer_core.tree import batch_size, move_to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from trainer_core.engine.progress import Progress
     from trainer_core.engine.runfolder import RunFolder
@@ -44,32 +45,26 @@ def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, floa
     read = make_reader(dataset, experiment.seed)
     sums: dict[str, Any] = {}
     weights: dict[str, float] = {}
-    metrics: dict[str, float] = {}
-    with isolated_rng():
-        _begin(state)
-        try:
-            for number, start in enumerate(range(0, len(dataset), size)):
-                if ranks.any(interrupted()):
-                    break
-                total = min(size, len(dataset) - start)
-                for begin, end in _parts(total, size // ranks.world_size, is_shared, ranks.rank):
-                    indices = order.indices(start + begin, start + end)
-                    batch = move_to_device(read(indices, start + begin), state.device)
-                    batch = experiment.normalizer.normalize(batch)
-                    place = {"step": number, "start": begin, "total": total}
-                    values, weight = _measure_batch(state, batch, place)
-                    for name, value in values.items():
-                        sums[name] = sums.get(name, 0.0) + value * weight
-                        weights[name] = weights.get(name, 0.0) + weight
-            else:
-                if is_shared:
-                    sums, weights = _over_ranks(ranks, sums, weights)
-                means = {f"val/{name}": sums[name] / weights[name] for name in sums}
-                metrics = {name: float(value) for name, value in means.items()}
-                for metric in experiment.metrics:
-                    metrics |= {f"val/{key}": float(v) for key, v in metric.compute().items()}
-        finally:
-            _end(state, metrics)
+    with isolated_rng(), _measuring(state) as metrics:
+        for number, start in enumerate(range(0, len(dataset), size)):
+            if ranks.any(interrupted()):
+                break
+            total = min(size, len(dataset) - start)
+            for begin, end in _parts(total, size // ranks.world_size, is_shared, ranks.rank):
+                indices = order.indices(start + begin, start + end)
+                batch = move_to_device(read(indices, start + begin), state.device)
+                batch = experiment.normalizer.normalize(batch)
+                place = {"step": number, "start": begin, "total": total}
+                values, weight = _measure_batch(state, batch, place)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value * weight
+                    weights[name] = weights.get(name, 0.0) + weight
+        else:
+            if is_shared:
+                sums, weights = _over_ranks(ranks, sums, weights)
+            metrics.update({f"val/{name}": float(sums[name] / weights[name]) for name in sums})
+            for metric in experiment.metrics:
+                metrics.update({f"val/{key}": float(v) for key, v in metric.compute().items()})
     return metrics
 
 
@@ -81,7 +76,9 @@ def evaluate(
     *,
     final: bool,
 ) -> dict[str, Any] | None:
-    """Run the evaluator; return its result, or None if it was interrupted.
+    """Run the evaluator on rank 0; return its result, or None if it was interrupted.
+
+    All ranks call this together; the others wait.
 
     Args:
         state: The run.
@@ -91,30 +88,32 @@ def evaluate(
         final: Whether this is the evaluation at the end of the run.
     """
     experiment = state.experiment
-    metrics: dict[str, float] = {}
-    with isolated_rng():
-        _begin(state)
-        try:
-            context = EvaluationContext(
-                trainer=state.trainer,
-                models=state.models,
-                normalizer=state.normalizer,
-                device=state.device,
-                step=state.step,
-                out_dir=folder.evaluation_folder(state.step),
-                seed=experiment.seed,
-                final=final,
-                progress=progress.track,
-                interrupted=interrupted,
-            )
-            result: dict[str, Any] = dict(experiment.evaluator.evaluate(context))
-            metrics = numbers_of(result, "eval/")
-        finally:
-            _end(state, metrics)
-    if interrupted():
-        return None
-    folder.write_evaluation(state.step, result, experiment.evaluation_settings)
-    return result
+
+    def measure() -> dict[str, Any]:
+        context = EvaluationContext(
+            trainer=state.trainer,
+            models=state.models,
+            normalizer=state.normalizer,
+            device=state.device,
+            step=state.step,
+            out_dir=folder.evaluation_folder(state.step),
+            seed=experiment.seed,
+            final=final,
+            progress=progress.track,
+            interrupted=interrupted,
+        )
+        return dict(experiment.evaluator.evaluate(context))
+
+    def keep() -> bool:
+        if interrupted():
+            return False
+        folder.write_evaluation(state.step, result, experiment.evaluation_settings)
+        return True
+
+    with isolated_rng(), _measuring(state) as metrics:
+        result = state.ranks.on_main(measure)
+        metrics.update(numbers_of(result, "eval/"))
+    return result if state.ranks.on_main(keep) else None
 
 
 @torch.no_grad()
@@ -152,16 +151,20 @@ def _over_ranks(
     return all_sums, all_weights
 
 
-def _begin(state: RunState) -> None:
+@contextmanager
+def _measuring(state: RunState) -> Iterator[dict[str, float]]:
+    """Prepare a measurement and undo that afterwards, on all ranks; yield a dict for the result."""
+    metrics: dict[str, float] = {}
     state.models.eval()
     _switch_optimizers(state, "eval")
     state.experiment.hooks.call("trainer_evaluation_start", state=state)
-
-
-def _end(state: RunState, metrics: dict[str, float]) -> None:
-    state.experiment.hooks.call("trainer_evaluation_end", state=state, metrics=metrics)
-    _switch_optimizers(state, "train")
-    state.models.train()
+    try:
+        with state.ranks.whole():
+            yield metrics
+    finally:
+        state.experiment.hooks.call("trainer_evaluation_end", state=state, metrics=metrics)
+        _switch_optimizers(state, "train")
+        state.models.train()
 
 
 def _switch_optimizers(state: RunState, mode: str) -> None:

@@ -50,7 +50,8 @@ def check_first_batch(experiment: Experiment) -> None:
         context = trainer.make_context(batch, step=0, epoch=0, training=False)
         experiment.models.eval()
         try:
-            trainer.validation_step(batch, context)
+            with options.ranks.whole():
+                trainer.validation_step(batch, context)
         except (RuntimeError, LookupError) as exc:
             if isinstance(exc, RuntimeError) and not _ABOUT_DATA.search(str(exc)):
                 raise

@@ -9,7 +9,7 @@ import torch
 
 from trainer_core.checkpoint.background import BackgroundWriter
 from trainer_core.checkpoint.layout import step_name
-from trainer_core.checkpoint.shadow import Shadow, borrow
+from trainer_core.checkpoint.shadow import Shadow, borrow, with_whole
 from trainer_core.checkpoint.snapshot import (
     load_payload,
     restore_counters,
@@ -26,10 +26,11 @@ from trainer_core.checkpoint.writer import (
 )
 from trainer_core.engine.provenance import warn_of_other_libraries, warn_of_other_wheels
 from trainer_core.errors import StorageError, TrainerError
+from trainer_core.shards import gather_whole, is_sharded, own_part
 from trainer_core.storage import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -157,13 +158,25 @@ class Saver:
 
     def _save(self, *, wait: bool, then: Callable[[], None]) -> Path:
         final = self.folder.checkpoints / step_name(self.state.step)
+        ranks = self.state.ranks
         loop = self.loop_state()  # of all ranks together
-        self.state.ranks.on_main(lambda: self._save_on_main(final, loop, wait=wait, then=then))
+        whole: dict[int, Tensor] = {}
+        if ranks.is_sharded:
+            ranks.on_main(self._background.join)  # its tensors go before others come
+            _require_finite(self.state)
+            whole = gather_whole(_sharded_tensors(self.state), keep=ranks.is_main)
+        ranks.on_main(lambda: self._save_on_main(final, loop, whole, wait=wait, then=then))
         self.state.beat()
         return final
 
     def _save_on_main(
-        self, final: Path, loop: Mapping[str, Any], *, wait: bool, then: Callable[[], None]
+        self,
+        final: Path,
+        loop: Mapping[str, Any],
+        whole: Mapping[int, Tensor],
+        *,
+        wait: bool,
+        then: Callable[[], None],
     ) -> None:
         state = self.state
         self._background.join()
@@ -171,17 +184,19 @@ class Saver:
             then()
             return
         if wait:
-            temporary, snapshot = self._gather(loop, self._shadow.copy if self._shadow else borrow)
+            stage = self._shadow.copy if self._shadow else borrow
+            temporary, snapshot = self._gather(loop, with_whole(stage, whole))
             self._commit(temporary, snapshot, then)
         else:
             self._shadow = self._shadow or Shadow()
-            temporary, snapshot = self._gather(loop, self._shadow.copy)
+            temporary, snapshot = self._gather(loop, with_whole(self._shadow.copy, whole))
             self._background.start(lambda: self._commit_or_report(temporary, snapshot, then))
         self.saved_step = state.step
 
     def _gather(self, loop: Mapping[str, Any], stage: Stage) -> tuple[Path, Snapshot]:
         state = self.state
-        _require_finite(state)
+        if not state.ranks.is_sharded:
+            _require_finite(state)
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
         added: dict[str, dict[str, Tensor]] = {}
 
@@ -221,13 +236,23 @@ class Saver:
             _log.warning("checkpoint of step %d not saved: %s", step, error)
 
 
+def _sharded_tensors(state: RunState) -> Iterator[Tensor]:
+    """Yield all that a checkpoint holds and that may be sharded, on every rank in one order."""
+    yield from state.models.parameters()
+    for optimizer in state.optimizers.values():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                values = optimizer.state.get(parameter, {})
+                yield from (value for value in values.values() if is_sharded(value))
+    for tensors in state.sharded:
+        yield from tensors()
+
+
 def _require_finite(state: RunState) -> None:
     """Weights that are not finite never get better; they must not replace good ones."""
-    trained = [(name, p.detach()) for name, p in state.models.named_parameters() if p.requires_grad]
-    # A sum is finite only if its terms are, and costs one pass without memory.
-    if not trained or torch.stack([p.sum().isfinite() for _, p in trained]).all():
-        return
-    bad = next((name for name, p in trained if not p.isfinite().all()), None)
+    bad = _nonfinite_weight(state)
+    if state.ranks.is_sharded:  # each rank looks at its part
+        bad = next((name for name in state.ranks.gather(bad) if name is not None), None)
     if bad is None:
         return
     msg = (
@@ -235,3 +260,11 @@ def _require_finite(state: RunState) -> None:
         "diverged, and this step is not saved"
     )
     raise TrainerError(msg)
+
+
+def _nonfinite_weight(state: RunState) -> str | None:
+    named = [(name, own_part(p)) for name, p in state.models.named_parameters() if p.requires_grad]
+    # A sum is finite only if its terms are, and costs one pass without memory.
+    if not named or torch.stack([p.sum().isfinite() for _, p in named]).all():
+        return None
+    return next((name for name, p in named if not p.isfinite().all()), None)

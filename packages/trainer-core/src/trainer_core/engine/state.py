@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -44,6 +44,9 @@ class RunState:
             in the thread that wrote it.
         add_to_checkpoint: For callbacks in `trainer_checkpoint_save`: `(file, tensors)` adds a
             safetensors file; the tensors are copied before training goes on.
+        sharded: Functions that return tensors of which each process has a part; callbacks that add
+            such tensors to checkpoints append one in `trainer_fit_start`, and all processes put
+            them together before rank 0 saves.
         beat: Tells the watchdog of progress that is no step; set by the loop.
         pause: Context in which the watchdog waits for a beat or for its end; set by the loop.
         save_at_end: Whether the last step is saved; an interrupted run always is.
@@ -62,6 +65,7 @@ class RunState:
     wall_s: float = 0.0
     save: Callable[..., Path | None] = lambda **_: None
     add_to_checkpoint: Callable[[str, Mapping[str, Tensor]], None] = lambda _file, _tensors: None
+    sharded: list[Callable[[], Iterable[Tensor]]] = field(default_factory=list)
     beat: Callable[[], None] = lambda: None
     pause: Callable[[], AbstractContextManager[Any]] = nullcontext
     save_at_end: bool = True
