@@ -129,14 +129,14 @@ def test_every_check_is_seen_to_fail() -> None:
     assert numbers - {number.upper() for number in FAILURES} == {"TC001", "TC097", "TC098"}
 
 
-def test_recipes_are_held_to_a_comment_and_to_the_check(fake_wheel: Callable[..., Path]) -> None:
+def test_recipes_are_held_to_the_check(fake_wheel: Callable[..., Path]) -> None:
     site = fake_wheel("bad", {"trainer_core.recipes": {"bad": "bad_recipes"}})
     (site / "bad_recipes").mkdir()
     (site / "bad_recipes" / "__init__.py").write_text("")
-    (site / "bad_recipes" / "silent.yaml").write_text("schema_version: 1\n")
     checks = type("Test_bad", (collection.BASES["recipe"],), {"key": "recipe.bad"})()
-    with pytest.raises(AssertionError, match=r"^no comment stands at the head of bad/silent$"):
-        checks.test_tc097_recipes_say_what_they_are()
+    with pytest.raises(AssertionError, match=r"^bad_recipes holds no experiment file"):
+        checks.test_tc097_holds_a_recipe()
+    (site / "bad_recipes" / "silent.yaml").write_text("schema_version: 1\n")
     with pytest.raises(AssertionError, match=r"^bad/silent has mistakes:\n"):
         checks.test_tc098_recipes_have_no_mistakes()
 

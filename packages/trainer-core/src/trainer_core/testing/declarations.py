@@ -31,18 +31,15 @@ class RecipesConformance(DeclaredConformance):
     """Checks of a folder of recipes; its key is `recipe.NAME`."""
 
     test_tc003_target_keeps_to_its_protocol = None  # type: ignore[assignment] # a folder, not an object
-    test_tc007_is_documented = None  # type: ignore[assignment] # each file is: TC097
+    test_tc007_is_documented = None  # type: ignore[assignment] # a comment in a file is welcome
 
     def recipes(self) -> list[Recipe]:
         """Return the experiment files of the folder."""
-        found = list_recipes([self.ref()])
-        require(found, f"{self.ref().target} holds no experiment file (.yaml)")
-        return found
+        return list_recipes([self.ref()])
 
-    def test_tc097_recipes_say_what_they_are(self) -> None:
-        """There is a recipe, and each begins with a comment: `config recipes` shows it."""
-        silent = [recipe.name for recipe in self.recipes() if not recipe.description]
-        require(not silent, f"no comment stands at the head of {', '.join(silent)}")
+    def test_tc097_holds_a_recipe(self) -> None:
+        """There is a recipe in the folder."""
+        require(self.recipes(), f"{self.ref().target} holds no experiment file (.yaml)")
 
     def test_tc098_recipes_have_no_mistakes(self) -> None:
         """`trainer check` finds no mistake in any of them, wherever it is started."""
