@@ -82,11 +82,13 @@ def test_flipped_bit_is_found_and_named(run: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        ([], [12]),
-        (["--keep-last", "2"], [12, 8]),
+        ([], [12, 8]),
+        (["--keep-best", "0"], [12]),
+        (["--keep-last", "2", "--keep-best", "0"], [12, 8]),
+        (["--monitor", "val/loss", "--mode", "max"], [12, 4]),
         (["--keep-best", "1"], [12, 8]),
         (["--keep-best", "1", "--monitor", "val/loss", "--mode", "max"], [12, 4]),
-        (["--keep-last", "0"], [12]),
+        (["--keep-last", "0", "--keep-best", "0"], [12]),
     ],
 )
 def test_pruning_keeps_what_is_asked(run: Path, options: list[str], left: list[int]) -> None:
@@ -102,7 +104,7 @@ def test_newest_whole_checkpoint_is_never_deleted(run: Path) -> None:
 
 def test_dry_run_deletes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ckpt", "prune", str(run), "--dry-run"]) == 0
-    assert capsys.readouterr().out == "would delete: 4, 8; kept: 12\n"
+    assert capsys.readouterr().out == "would delete: 4; kept: 8, 12\n"
     assert len(list_steps(run / "checkpoints")) == 3
 
 

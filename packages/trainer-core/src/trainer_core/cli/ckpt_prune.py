@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
     """Delete what no option keeps; the newest one that is whole always stays."""
     parser = ckpt_parser("prune", "Delete checkpoints. The newest that is whole always stays.")
     parser.add_argument("--keep-last", type=_count, default=1, metavar="N", help="newest to keep")
-    parser.add_argument("--keep-best", type=_count, default=0, metavar="K", help="best to keep")
+    parser.add_argument(
+        "--keep-best", type=_count, metavar="K", help="best to keep; default: the one BEST names"
+    )
     parser.add_argument("--monitor", metavar="NAME", help="best in this; default: as BEST says")
     parser.add_argument("--mode", choices=("min", "max"), default="min", help="with --monitor")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
@@ -50,10 +52,13 @@ def _kept_steps(root: Path, options: argparse.Namespace) -> set[int]:
         msg = f"no checkpoint in {root} is whole; nothing is deleted"
         raise UserError(msg)
     kept = {newest_whole, *(step for step, _ in there[: options.keep_last])}
-    if options.keep_best:
+    best = read_best(root)
+    if options.keep_best is None and options.monitor is None:
+        kept |= set() if best is None else {best[0]} & {step for step, _ in there}
+    elif options.keep_best != 0:
         goal = _goal(root, options)
         values = values_of(root, goal.monitor, [step for step, _ in there])
-        kept |= set(best_steps(values, goal.mode)[: options.keep_best])
+        kept |= set(best_steps(values, goal.mode)[: options.keep_best or 1])
     return kept
 
 
