@@ -69,3 +69,15 @@ def test_lines_wait_for_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert caplog.messages == [
         f"{tmp_path}/metrics.jsonl waits for the disk: No space left on device"
     ]
+
+
+def test_file_that_was_removed_is_written_again(tmp_path: Path) -> None:
+    logger = JsonlLogger()
+    logger.start({"out_dir": str(tmp_path / "run"), "resumed_step": None})
+    logger.log({"loss": 1.0}, 1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    logger.log({"loss": 0.5}, 2)
+    logger.finish("completed")
+    records = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [record["step"] for record in records] == [1, 2]
+    assert [record["step"] for record in read_metrics(tmp_path / "moved/metrics.jsonl")] == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from policy_constructor.graph.ir import SpecIR
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.discovery.fingerprint import record_wheels
 from trainer_core.engine.environment import describe_environment
+from trainer_core.engine.runlock import hold_again
 from trainer_core.storage import make_folder, storage_errors, to_json_text, write_atomically
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
 
 __all__ = ["RunFolder", "describe_plugins", "public_config", "resolved_yaml"]
+
+_log = logging.getLogger(__name__)
 
 _OWN = (
     "checkpoints",
@@ -75,6 +79,18 @@ class RunFolder:
             self.texts["plugins.json"] = to_json_text(plugins)
         for name, text in self.texts.items():
             write_atomically(self.path / name, text)
+
+    def require_place(self) -> None:
+        """Make the folder again if someone removed it while the run writes there.
+
+        Raises:
+            StorageError: It cannot be made, or another run is in its place by now.
+        """
+        if not hold_again(self.path) or all((self.path / name).exists() for name in self.texts):
+            return
+        for name, text in self.texts.items():
+            write_atomically(self.path / name, text)
+        _log.warning("%s was removed during the run, which goes on in a new folder", self.path)
 
     def own_step(self, checkpoint: Checkpoint | None) -> int | None:
         """Return the step of a checkpoint that lies in this folder; None for any other."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.errors import ConfigError
-from trainer_core.errors import UserError
+from trainer_core.errors import StorageError, UserError
 from trainer_core.storage import make_folder, storage_errors
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from trainer_core.ranks import Ranks
 
-__all__ = ["LOCK", "hold_run_folder", "hold_together", "require_folder"]
+__all__ = ["LOCK", "hold_again", "hold_run_folder", "hold_together", "require_folder"]
 
 LOCK = ".lock"
 """Name of the locked file in the run folder."""
 
-_held: set[Path] = set()
+_held: dict[Path, int] = {}
 
 
 def require_folder(out_dir: Path, loaded: Any = None) -> None:
@@ -81,15 +81,38 @@ def hold_run_folder(out_dir: Path) -> Iterator[None]:
     path = out_dir.resolve() / LOCK
     if path in _held:  # not opened again: closing it would give the lock away
         raise UserError(_refusal(out_dir, f"this process ({os.getpid()})"))
-    descriptor = _acquire(out_dir, path)
-    _held.add(path)
+    _held[path] = _acquire(out_dir, path)
     try:
         yield
     finally:
-        _held.discard(path)
-        with suppress(OSError):
-            path.unlink()
+        descriptor = _held.pop(path)
+        if _is_at(path, descriptor):
+            with suppress(OSError):
+                path.unlink()
         os.close(descriptor)
+
+
+def hold_again(out_dir: Path) -> bool:
+    """Make a run folder anew, and hold it, if it was removed while this process held it.
+
+    Returns:
+        Whether the lock had gone.
+
+    Raises:
+        StorageError: It cannot be made, or another run is in its place by now.
+    """
+    path = out_dir.resolve() / LOCK
+    if path not in _held or _is_at(path, _held[path]):
+        return False
+    make_folder(out_dir)
+    try:
+        descriptor = _acquire(out_dir, path)
+    except UserError as exc:
+        msg = f"cannot write {out_dir}: it was removed during the run; now {exc}"
+        raise StorageError(msg) from exc
+    os.close(_held[path])
+    _held[path] = descriptor
+    return True
 
 
 def _acquire(out_dir: Path, path: Path) -> int:

@@ -180,6 +180,7 @@ class Saver:
     ) -> None:
         state = self.state
         self._background.join()
+        self.folder.require_place()
         if self.saved_step == state.step and final.is_dir():
             then()
             return

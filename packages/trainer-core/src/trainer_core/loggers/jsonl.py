@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ class JsonlLogger:
 
     A value that is not finite is null. A resumed run removes what was logged after the step it
     goes on from: those steps are done again. Lines that a full disk refuses are kept, and written
-    before the next one.
+    before the next one; a file that is removed while the run goes on is written again.
 
     Args:
         file: Name of the file in the run folder.
@@ -46,7 +47,7 @@ class JsonlLogger:
             kept = [record for record in read_metrics(path) if record["step"] <= resumed_step]
             write_atomically(path, "".join(_to_line(record) for record in kept))
         with storage_errors(path):
-            self._stream = path.open("ab", buffering=0)
+            self._stream = path.open("a+b", buffering=0)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Append a line; it is in the file when this returns, unless the disk is full."""
@@ -54,6 +55,7 @@ class JsonlLogger:
             return
         self._waiting.append(_to_line({"step": step, **metrics}).encode())
         try:
+            self._stream = _at_its_place(self._stream)
             while self._waiting:
                 _append(self._stream, self._waiting[0])
                 del self._waiting[0]
@@ -67,6 +69,21 @@ class JsonlLogger:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _at_its_place(stream: FileIO) -> FileIO:
+    """Return the file, or a copy at its place if it was removed or moved away."""
+    path = Path(stream.name)
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+            return stream
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream.seek(0)
+    text = stream.read()
+    copy = path.open("a+b", buffering=0)
+    copy.write(text)
+    stream.close()
+    return copy
 
 
 def _append(stream: FileIO, line: bytes) -> None:
