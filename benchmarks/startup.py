@@ -32,6 +32,7 @@ scheduler: {_type_: torch, type: CosineAnnealingLR}
 trainer: {_type_: default, max_steps: 1000}
 callbacks: [{_type_: ema}, {_type_: model_checkpoint}]
 """
+RECIPES = ("il/pick_place", "il/vfp_small")  # the first one met, and the largest
 CLI = "import sys; from trainer_core.cli import main; sys.exit(main())"
 IMPORTS = "import pydantic, yaml"
 TARGETS = {"--help": 7.0, "plugins list": 7.0, "plugins list, 200": 7.0}
@@ -93,9 +94,12 @@ def main(rounds: int) -> None:
             "config show": [*python, "-c", CLI, "config", "show", str(experiment)],
             "check": [*python, "-c", CLI, "check", str(experiment)],
             "check, 200": [*python, "-c", CLI, "check", str(experiment)],
-            "check il/pick_place": [*python, "-c", CLI, "check", "il/pick_place"],
-            "check il/pick_place, 200": [*python, "-c", CLI, "check", "il/pick_place"],
         }
+        for recipe in RECIPES:
+            commands |= {
+                f"check {recipe}{crowded}": [*python, "-c", CLI, "check", recipe]
+                for crowded in ("", ", 200")
+            }
         times: dict[str, list[float]] = {name: [] for name in commands}
         compiled = str(Path(folder) / "compiled")
         for number in range(rounds + 1):

@@ -70,6 +70,17 @@ def test_listing_is_filtered_by_kind_and_wheel(
     assert listed(capsys, "--dist", "acme-loss", "--kind", "io") == {"odd": "ok"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [("losss", "did you mean 'loss'?"), ("xyz", "there are trainer, data, io, loss, ")],
+)
+def test_kind_that_is_none_is_refused(
+    kind: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plugins", "list", "--kind", kind]) == 2
+    assert capsys.readouterr().err.startswith(f"error: there is no kind '{kind}'; {hint}")
+
+
 def test_command_of_two_wheels_needs_the_wheel(
     fake_wheel: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

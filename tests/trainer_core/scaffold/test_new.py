@@ -143,6 +143,10 @@ def test_folder_with_content_is_left_alone(
         (["class"], "'class' cannot be the name of a package; take one such as 'acme-huber'"),
         (["trainer-core"], "'trainer-core' is the name of a wheel of ours; choose another"),
         (
+            ["numpy"],
+            "there is a module 'numpy' already, which this one would hide; choose another name",
+        ),
+        (
             ["acme", "--key", "A b"],
             "'A b' cannot be a key; take lower-case letters, digits and '_': --key huber",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from importlib.machinery import BuiltinImporter, PathFinder
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -82,6 +83,12 @@ def _require_names(name: str, dist: str, kind: str, key: str, installed: Plugins
         raise UserError(msg)
     if dist in OWN_DISTS:
         msg = f"{dist!r} is the name of a wheel of ours; choose another"
+        raise UserError(msg)
+    found = PathFinder.find_spec(package) or BuiltinImporter.find_spec(package)
+    if found is not None and found.origin and dist not in {r.dist for r in installed.records()}:
+        msg = (
+            f"there is a module {package!r} already, which this one would hide; choose another name"
+        )
         raise UserError(msg)
     if kind == "command" and key in OWN_COMMANDS:
         msg = f"'trainer {key}' is a command of trainer-core; choose another with --key"
