@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainer_core.experiment.loading import load_experiment
+from trainer_core.run import build_runner
+from trainer_ddp.launcher import describe_job
+from trainer_ddp.reports import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PARTS = Path(__file__).with_name("rank_parts.py")
+LIMIT_S = 90
+
+
+class Agent:
+    """Runs experiments as `trainer_core.run` does, all in forks of one process."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, str(PARTS.with_name("patient_agent.py"))],
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, config: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Return the result, or raise what the launcher would."""
+        loaded = load_experiment(config)
+        loaded.dry_run = dry_run
+        options = build_runner(loaded).options
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "job.json").write_text(json.dumps(describe_job(loaded, options, folder)))
+            assert self.process.stdin is not None
+            print(folder, file=self.process.stdin, flush=True)
+            deadline = time.monotonic() + LIMIT_S
+            while not (folder / "outcome.json").exists():
+                assert self.process.poll() is None, Path(self.log.name).read_text()
+                assert time.monotonic() < deadline, Path(self.log.name).read_text()
+                time.sleep(0.02)
+            outcome = json.loads((folder / "outcome.json").read_bytes())
+        if "error" in outcome:
+            raise rebuild(outcome["error"], rank=outcome.get("rank"))
+        result: dict[str, Any] = outcome["result"]
+        return result
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """One agent for all tests."""
+    one = Agent(tmp_path_factory.mktemp("agent") / "agent.log")
+    yield one
+    assert one.process.stdin is not None
+    one.process.stdin.close()
+    one.process.wait(LIMIT_S)
+    one.log.close()
 
 
 @pytest.fixture

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from safetensors.torch import load_file
+
+import trainer_core
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.trainer_ddp.conftest import Agent
 
 LAYER = {"_type_": "nn.Linear", "in_features": 3}
 EXPERIMENT: dict[str, Any] = {
@@ -49,20 +50,18 @@ RUNNERS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    section = {"name": name, "out_dir": str(folder / name), "device": "cpu"}
-    file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(EXPERIMENT | {"run": section, "runner": RUNNERS[name]}))
-    command = [sys.executable, "-m", "trainer_core.cli", "run", str(file)]
-    subprocess.run(command, check=True, capture_output=True, timeout=180, cwd=folder)
-    summary = json.loads((folder / name / "summary.json").read_text())
-    saved = folder / name / "checkpoints" / f"step-{summary['step']:09d}"
+def read_outcome(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    summary = json.loads((folder / "summary.json").read_text())
+    saved = folder / "checkpoints" / f"step-{summary['step']:09d}"
     return summary, load_file(saved / "model.model.safetensors")
 
 
-def test_stop_and_frozen_parts_are_those_of_one_process(tmp_path: Path) -> None:
-    one, weights_of_one = run(tmp_path, "one")
-    two, weights_of_two = run(tmp_path, "two")
+def test_stop_and_frozen_parts_are_those_of_one_process(agent: Agent, tmp_path: Path) -> None:
+    for name, train in {"one": trainer_core.run, "two": agent.run}.items():
+        section = {"name": name, "out_dir": str(tmp_path / name), "device": "cpu"}
+        train(EXPERIMENT | {"run": section, "runner": RUNNERS[name]})
+    one, weights_of_one = read_outcome(tmp_path / "one")
+    two, weights_of_two = read_outcome(tmp_path / "two")
     assert (one["step"], one["stop_reason"]) == (two["step"], two["stop_reason"])
     assert one["step"] == 15
     for name, weight in weights_of_one.items():

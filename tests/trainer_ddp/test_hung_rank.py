@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainer_core.errors import TrainerError
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.trainer_ddp.conftest import Agent
+
+pytestmark = pytest.mark.timeout(120)
 
 PARTS = """
 import os, time
@@ -42,31 +44,23 @@ class Hanging(RandomRegression):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def hung_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "site" / "hung_parts-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hung-parts\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[trainer_core.datasets]\nhung = hung_parts:Hanging\n")
     (tmp_path / "site" / "hung_parts.py").write_text(PARTS)
-    return tmp_path / "site"
+    monkeypatch.syspath_prepend(tmp_path / "site")
 
 
+@pytest.mark.usefixtures("hung_parts")
 def test_every_rank_leaves_its_stacks(
-    experiment: dict[str, Any], site: Path, tmp_path: Path
+    experiment: dict[str, Any], agent: Agent, tmp_path: Path
 ) -> None:
     experiment["data"]["_type_"] = "hung"
     experiment["run"]["watchdog_s"] = 1.5
-    file = tmp_path / "exp.json"
-    file.write_text(json.dumps(experiment))
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer_core.cli", "run", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(site)},
-    )
-    assert done.returncode == 1, done.stderr
+    with pytest.raises(TrainerError, match=r"^rank [01]: "):
+        agent.run(experiment)
     stacks = {path.name: path.read_text() for path in tmp_path.glob("run/stacks/*")}
     assert sorted(stacks) == ["rank-0.txt", "rank-1.txt"]
     assert "sleep_for_ever" in stacks["rank-1.txt"]

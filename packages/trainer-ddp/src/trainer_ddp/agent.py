@@ -12,11 +12,10 @@ import signal
 import sys
 import threading
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "perform"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _NOTHING = "SIGQUIT"
@@ -51,11 +50,26 @@ class Mailbox:
 
 
 def main() -> int:
-    """Load the experiment of standard input and run it; return 0, or 1 if it failed."""
+    """Run the experiment of standard input; return 0, or 1 if it failed."""
     mailbox = Mailbox()
     mailbox.listen()
     job = json.loads(_read_line(sys.stdin.fileno()))
-    folder = Path(job["folder"])
+    mailbox.watch(sys.stdin.fileno())
+    outcome = perform(job, mailbox.received)
+    (Path(job["folder"]) / "outcome.json").write_text(json.dumps(outcome, default=str))
+    return int("error" in outcome)
+
+
+def perform(job: dict[str, Any], signals: list[int]) -> dict[str, Any]:
+    """Run an experiment in processes of their own and return how that ended.
+
+    Args:
+        job: The experiment, the runner's options and a folder, as the launcher describes them.
+        signals: Grows with the signals that this process receives.
+
+    Returns:
+        `result`, or `error` and the `rank` whose it is.
+    """
     sys.path[:] = job["path"]  # a program may have added to it
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what matters is raised
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _NOTHING
@@ -68,20 +82,14 @@ def main() -> int:
 
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    mailbox.watch(sys.stdin.fileno())
     try:
         loaded = load_experiment(
             job["config"], job["overrides"], runner=job["runner"], hooks=job["hooks"]
         )
         loaded.dry_run = job["dry_run"]
-        workers = Workers(loaded, Options(**job["options"]), folder, mailbox.received)
-        if workers.options.strategy == "fsdp":
-            import_module("trainer_ddp.sharding")  # once, here, and not in every worker
-        outcome = workers.run()
+        return Workers(loaded, Options(**job["options"]), Path(job["folder"]), signals).run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the launcher raises it again
-        outcome = {"error": describe(error)}
-    (folder / "outcome.json").write_text(json.dumps(outcome, default=str))
-    return int("error" in outcome)
+        return {"error": describe(error)}
 
 
 def _read_line(descriptor: int) -> bytes:

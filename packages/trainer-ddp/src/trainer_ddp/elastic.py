@@ -78,7 +78,11 @@ class Workers:
             TrainerError: The machines cannot meet.
             Interrupted: A signal came before they met.
         """
-        for name in _LATE_IMPORTS:  # once, here, and not in every worker of every attempt
+        of_fsdp = ["trainer_ddp.sharding"] if self.options.strategy == "fsdp" else []
+        for name in (
+            *_LATE_IMPORTS,
+            *of_fsdp,
+        ):  # once, here, and not in every worker of every attempt
             with suppress(ImportError):
                 import_module(name)
         handler, address = open_rendezvous(self.options)

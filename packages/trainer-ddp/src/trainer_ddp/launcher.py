@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ddp.options import Options
 
-__all__ = ["OUTCOME", "launch"]
+__all__ = ["OUTCOME", "describe_job", "launch"]
 
 OUTCOME = "outcome.json"
 """Where the agent writes how the run ended, in the folder that it was given."""
@@ -44,7 +44,7 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
         SystemExit: A second signal ended the run at once.
     """
     with tempfile.TemporaryDirectory(prefix="trainer-ddp-") as folder:
-        job = {**_describe(loaded), "options": options.to_json(), "folder": folder}
+        job = describe_job(loaded, options, Path(folder))
         agent = subprocess.Popen(
             [sys.executable, "-m", "trainer_ddp.agent"],
             stdin=subprocess.PIPE,
@@ -74,8 +74,8 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
     return RunResult(**{**result, "out_dir": Path(result["out_dir"])})
 
 
-def _describe(loaded: LoadedExperiment) -> dict[str, Any]:
-    """Return what makes the agent load the same experiment."""
+def describe_job(loaded: LoadedExperiment, options: Options, folder: Path) -> dict[str, Any]:
+    """Return what makes the agent load the same experiment and run it, as JSON data."""
     is_file = loaded.source != "<python>"
     chosen = loaded.resolved.node("runner", "_type_")
     return {
@@ -85,6 +85,8 @@ def _describe(loaded: LoadedExperiment) -> dict[str, Any]:
         "hooks": is_file,
         "dry_run": loaded.dry_run,
         "path": sys.path,
+        "options": options.to_json(),
+        "folder": str(folder),
     }
 
 

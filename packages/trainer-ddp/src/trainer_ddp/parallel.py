@@ -52,6 +52,7 @@ class ParallelLosses(Generic[Losses]):
         self._call: Callable[..., Losses] = losses
         self._losses = losses
         self._reducer: DistributedDataParallel | None = None
+        self._is_learning = False
 
     def __call__(self, *args: Any) -> Losses:
         """Return the losses; after `start`, a backward pass from them averages the gradients."""
@@ -71,11 +72,17 @@ class ParallelLosses(Generic[Losses]):
         )
         _register_hook(reducer, options.comm_hook)
         self._reducer = reducer
+        self._is_learning = options.static_graph
         self._call = reducer
 
     def no_sync(self) -> AbstractContextManager[object]:
-        """Return a context in which gradients stay local."""
-        if self._reducer is None:
+        """Return a context in which gradients stay local.
+
+        A static graph is learnt from a first pass that is reduced, or torch fails; the gradients
+        are the same.
+        """
+        if self._reducer is None or self._is_learning:
+            self._is_learning = False
             return nullcontext()
         context: AbstractContextManager[object] = self._reducer.no_sync()
         return context

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trainer_ddp.environment import Place
     from trainer_ddp.options import Options
 
-__all__ = ["choose_backend", "resume_after_restart", "run_rank"]
+__all__ = ["choose_backend", "explain_absence", "resume_after_restart", "run_rank"]
 
 Result = TypeVar("Result")
 
@@ -138,13 +138,14 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
             timeout=limit,
         )
     except (RuntimeError, ValueError, TimeoutError) as exc:
-        raise _explain_absence(place, timeout_s, str(exc).strip()) from exc
+        raise explain_absence(place, timeout_s, str(exc).strip()) from exc
     yield
     # Only where all went well: with an error the others may be gone, and nobody waits for them.
     dist.destroy_process_group()
 
 
-def _explain_absence(place: Place, timeout_s: float, reason: str) -> TrainerError:
+def explain_absence(place: Place, timeout_s: float, reason: str) -> TrainerError:
+    """Return the error of a rank that did not meet the others; `reason` is torch's."""
     where = f"{place.master_addr}:{place.master_port}"
     if "EADDRINUSE" in reason:
         msg = (
