@@ -1,4 +1,4 @@
-"""`trainer data`: record demonstrations, describe, convert and rank what a data set holds."""
+"""`trainer data`: record demonstrations; describe, check, convert and rank data sets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.commands.check import add_check
 from experiments_il.commands.convert import add_convert, add_source_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="one JSON document for machines")
     info.set_defaults(run=_print_info)
 
+    add_check(commands)
     add_convert(commands)
 
     score = commands.add_parser("score", help="rank episodes by what they can teach")

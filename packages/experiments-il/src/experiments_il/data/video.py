@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from experiments_il.data.lerobot_metadata import LeRobotMetadata
 
-__all__ = ["VideoFrames", "import_av"]
+__all__ = ["VideoFile", "VideoFrames", "import_av"]
 
 _TOLERANCE_S = 1e-4
 _MAX_OPEN_FILES = 16
@@ -46,8 +46,8 @@ class VideoFrames:
         if details.get("is_depth_map"):
             message = f"{metadata.root}: '{key}' is a depth video, which is not supported yet"
             raise DatasetError(message)
-        self._files: OrderedDict[Path, _VideoFile] = OrderedDict()
-        self._inherited: OrderedDict[Path, _VideoFile] | None = None
+        self._files: OrderedDict[Path, VideoFile] = OrderedDict()
+        self._inherited: OrderedDict[Path, VideoFile] | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,21 +80,31 @@ class VideoFrames:
                 frames[position] = video.read(float(time_s[position]), self._shape, where)
         return frames[inverse.reshape(rows.shape)]
 
-    def _open(self, path: Path) -> _VideoFile:
+    def _open(self, path: Path) -> VideoFile:
         if self._pid != os.getpid():
             # After a fork, the parent's decoders must neither be used nor be freed here: freeing
             # one waits for threads that this process does not have.
             self._inherited, self._files = self._files, OrderedDict()
             self._pid = os.getpid()
-        video = self._files.pop(path, None) or _VideoFile(path)
+        video = self._files.pop(path, None) or VideoFile(path)
         self._files[path] = video
         if len(self._files) > _MAX_OPEN_FILES:
             self._files.popitem(last=False)[1].close()
         return video
 
 
-class _VideoFile:
-    """One open mp4: its table of presentation times, and a decoder somewhere in the stream."""
+class VideoFile:
+    """One open mp4: its table of presentation times, and a decoder somewhere in the stream.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        times_s: When each frame is shown, ascending, in seconds.
+
+    Raises:
+        DatasetError: It is missing, no video, or of a codec that cannot be decoded.
+    """
 
     def __init__(self, path: Path) -> None:
         av = import_av()
@@ -103,6 +113,9 @@ class _VideoFile:
         try:
             self._container = av.open(str(path))
             self._stream = self._container.streams.video[0]
+            if self._stream.codec_context is None:
+                message = f"{path}: there is no decoder for the codec of this video"
+                raise DatasetError(message)
             self._stream.codec_context.thread_count = 1
             packets = [
                 (packet.pts, packet.is_keyframe)
@@ -120,19 +133,20 @@ class _VideoFile:
             raise DatasetError(message)
         self._pts = np.sort(np.array([pts for pts, _key in packets], np.int64))
         self._keyframes = np.sort(np.array([pts for pts, is_key in packets if is_key], np.int64))
-        self._times_s = self._pts * float(self._stream.time_base)
+        self.times_s = self._pts * float(self._stream.time_base)
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._decoder: Iterator[Any] = iter(())
         self._position: int | None = None
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def read(self, time_s: float, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
         """Return the frame shown at a time, uint8 (C, H, W)."""
-        nearest = int(np.argmin(np.abs(self._times_s - time_s)))
-        if abs(self._times_s[nearest] - time_s) > _TOLERANCE_S:
-            found = f"the nearest is at {self._times_s[nearest]:.4f} s"
+        nearest = int(np.argmin(np.abs(self.times_s - time_s)))
+        if abs(self.times_s[nearest] - time_s) > _TOLERANCE_S:
+            found = f"the nearest is at {self.times_s[nearest]:.4f} s"
             message = f"{self._path}: no frame at {time_s:.4f} s for {where}; {found}"
             raise DatasetError(message)
         try:

@@ -1,0 +1,54 @@
+"""`trainer data check`: everything that is wrong with a data set, before training finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments_il.commands.progress import counting_display
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add_check"]
+
+
+def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to those of `trainer data`."""
+    check = commands.add_parser("check", help="list everything that is wrong with a data set")
+    check.add_argument("root", metavar="DIR", type=Path, help="folder or file of any format")
+    check.add_argument("--fps", type=float, help="frames per second, where the format has none")
+    check.add_argument(
+        "--no-decode", action="store_true", help="do not decode every image and video frame"
+    )
+    check.add_argument("--json", action="store_true", help="one JSON document for machines")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from experiments_il.data.faults import plan_checks
+
+    root = options.root.expanduser()
+    total, parts = plan_checks(root, fps=options.fps, decode=not options.no_decode)
+    faults = []
+    with counting_display(f"checking {root}", total, "parts") as progress:
+        for done, found in enumerate(parts, start=1):
+            faults += found
+            progress(done)
+    if options.json:
+        import json
+        from dataclasses import asdict
+
+        document = {"schema": 1, "ok": not faults, "faults": [asdict(fault) for fault in faults]}
+        print(json.dumps(document, indent=1))
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"{root}: {_count(len(faults))}")
+    return 1 if faults else 0
+
+
+def _count(faults: int) -> str:
+    if not faults:
+        return "no faults found"
+    return f"{faults} faults" if faults > 1 else "1 fault"
