@@ -57,9 +57,10 @@ def read_outcome(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
 
 
 def test_stop_and_frozen_parts_are_those_of_one_process(agent: Agent, tmp_path: Path) -> None:
-    for name, train in {"one": trainer_core.run, "two": agent.run}.items():
+    for name, runner in RUNNERS.items():
         section = {"name": name, "out_dir": str(tmp_path / name), "device": "cpu"}
-        train(EXPERIMENT | {"run": section, "runner": RUNNERS[name]})
+        config = EXPERIMENT | {"run": section, "runner": runner}
+        (trainer_core.run if name == "one" else agent.run)(config)
     one, weights_of_one = read_outcome(tmp_path / "one")
     two, weights_of_two = read_outcome(tmp_path / "two")
     assert (one["step"], one["stop_reason"]) == (two["step"], two["stop_reason"])

@@ -79,10 +79,7 @@ class Workers:
             Interrupted: A signal came before they met.
         """
         of_fsdp = ["trainer_ddp.sharding"] if self.options.strategy == "fsdp" else []
-        for name in (
-            *_LATE_IMPORTS,
-            *of_fsdp,
-        ):  # once, here, and not in every worker of every attempt
+        for name in (*_LATE_IMPORTS, *of_fsdp):  # once, and not in every worker
             with suppress(ImportError):
                 import_module(name)
         handler, address = open_rendezvous(self.options)
