@@ -116,6 +116,8 @@ def rank_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "masked = rank_parts:Masked\n"
         "failing = rank_parts:Failing\n"
         "diverging = rank_parts:Diverging\n"
+        "penalised = rank_parts:Penalised\n"
+        "copying = rank_parts:Copying\n"
         "[trainer_core.datasets]\n"
         "missing_on_rank_1 = rank_parts:MissingOnRank1\n"
     )

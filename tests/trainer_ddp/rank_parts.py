@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainer_core import LossTrainer
@@ -66,6 +67,24 @@ class Diverging(LossTrainer):
         error = (next(iter(self.models.values()))(batch["x"]) - batch["y"]).square().mean()
         is_bad = step.step == 2 and ranks.rank == ranks.world_size - 1
         return error * float("nan") if is_bad else error, {}
+
+
+class Penalised(LossTrainer):
+    """Uses weights of a component beside its forward pass, and a frozen component."""
+
+    def compute_losses(self, batch: Any, step: Any) -> Any:
+        head = self.models["head"]
+        error = (head(batch["x"]) - self.models["frozen"](batch["x"])).square().mean()
+        penalty = sum(parameter.square().sum() for parameter in head.parameters())
+        return error + (head(batch["x"]) - batch["y"]).square().mean() + 0.1 * penalty, {}
+
+
+class Copying(Diverging):
+    """Has a copy of a component, as averages of weights are made."""
+
+    def __init__(self, models: Any, **others: Any) -> None:
+        models["copy"] = deepcopy(next(iter(models.values())))
+        super().__init__(models, **others)
 
 
 class MissingOnRank1(RandomRegression):

@@ -126,12 +126,15 @@ def trainer_step_end(state: Any, logs: Mapping[str, Any]) -> None:
 
 @hookspec
 def trainer_evaluation_start(state: Any) -> None:
-    """Act before validation or an evaluation, for example to put averaged weights in place."""
+    """Act before validation or an evaluation, for example to put averaged weights in place.
+
+    Every rank is here, also where rank 0 then evaluates alone.
+    """
 
 
 @hookspec
 def trainer_evaluation_end(state: Any, metrics: Mapping[str, Any]) -> None:
-    """Act after validation or an evaluation.
+    """Act after validation or an evaluation, on every rank.
 
     Args:
         state: The run.
@@ -159,7 +162,8 @@ def trainer_checkpoint_save(state: Any, payload: dict[str, Any], path: Path) -> 
 
     Args:
         state: The run. `state.add_to_checkpoint(file, tensors)` adds a safetensors file; its
-            tensors are copied now and written while the training goes on.
+            tensors are copied now and written while the training goes on. Tensors of which each
+            rank has a part (`strategy: fsdp`) are named before, in `state.sharded`.
         payload: Data that is saved with the checkpoint. Put yours under your plugin's name:
             JSON values, and tensors in flat dicts.
         path: The checkpoint's folder while it is written; further files put there are covered by
