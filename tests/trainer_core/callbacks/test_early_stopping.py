@@ -143,10 +143,13 @@ class Killer:
 
 
 def test_unknown_metric_names_the_near_ones(train: Callable[..., RunResult]) -> None:
+    def rename(experiment: Any) -> None:
+        experiment.trainer.validation_step = lambda *_: {"lose": 1.0}
+
     changes = ("trainer.val_every_n_steps=2", "data.val_size=6")
-    message = "early_stopping watches 'val/lose', measured were val/loss; did you mean 'val/loss'?"
+    message = "early_stopping watches 'val/loss', measured were val/lose; did you mean 'val/lose'?"
     with pytest.raises(UserError, match=re.escape(message)):
-        train(*changes, callbacks=[stopping(monitor="val/lose")])
+        train(*changes, spy=rename, callbacks=[stopping(monitor="val/loss")])
 
 
 @pytest.mark.parametrize(

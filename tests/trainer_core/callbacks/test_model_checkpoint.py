@@ -91,21 +91,21 @@ class Scripted:
         self.values = iter(values)
 
     def __call__(self, experiment: Any) -> None:
-        experiment.trainer.validation_step = lambda *_: {"score": next(self.values)}
+        experiment.trainer.validation_step = lambda *_: {"loss": next(self.values)}
 
 
 def test_best_and_newest_are_kept(train: Callable[..., Any], tmp_path: Path) -> None:
-    saving = {"monitor": "val/score", "mode": "max", "keep_best": 2, "keep_last": 1}
+    saving = {"monitor": "val/loss", "mode": "max", "keep_best": 2, "keep_last": 1}
     callbacks = [{"_type_": "model_checkpoint", **saving}]
     values = Scripted(*[x for v in (1, 5, 4, 3, 2) for x in (v, v)])
     train("trainer.val_every_n_steps=3", spy=values, callbacks=callbacks, **VAL)
     root = tmp_path / "run" / "checkpoints"
     assert [step for step, _ in list_steps(root)] == [13, 9, 6]
-    assert (root / "BEST").read_text() == "step-000000006\nval/score max 5.0\n"
+    assert (root / "BEST").read_text() == "step-000000006\nval/loss max 5.0\n"
 
 
 def test_best_is_remembered_by_a_resumed_run(train: Callable[..., Any], tmp_path: Path) -> None:
-    saving = {"monitor": "val/score", "mode": "max", "keep_last": 1}
+    saving = {"monitor": "val/loss", "mode": "max", "keep_last": 1}
     sections = {"callbacks": [{"_type_": "model_checkpoint", **saving}], **VAL}
     often = "trainer.val_every_n_steps=3"
     train(often, "trainer.max_steps=7", spy=Scripted(1, 1, 5, 5, 4, 4), **sections)
@@ -119,12 +119,15 @@ def test_best_is_remembered_by_a_resumed_run(train: Callable[..., Any], tmp_path
 def test_metric_that_is_not_measured_is_said(
     train: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    callbacks = [{"_type_": "model_checkpoint", "monitor": "val/los"}]
-    train(callbacks=callbacks, **VAL)
+    def rename(experiment: Any) -> None:
+        experiment.trainer.validation_step = lambda *_: {"los": 1.0}
+
+    callbacks = [{"_type_": "model_checkpoint", "monitor": "val/loss"}]
+    train(callbacks=callbacks, spy=rename, **VAL)
     assert caplog.text.count("was not measured") == 1
     assert (
-        "cb.model_checkpoint: 'val/los' was not measured: no checkpoint is the best; "
-        "there are val/loss; did you mean 'val/loss'?"
+        "cb.model_checkpoint: 'val/loss' was not measured: no checkpoint is the best; "
+        "there are val/los; did you mean 'val/los'?"
     ) in caplog.messages
 
 

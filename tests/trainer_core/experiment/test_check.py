@@ -196,7 +196,18 @@ def test_missing_model_input_is_named(experiment_file: Path) -> None:
             ["scheduler.interval=metric", "scheduler.monitor=success_rate"],
             ["scheduler.monitor: nothing measures 'success_rate'"],
         ),
-        (["scheduler.interval=metric", "scheduler.monitor=val/loss"], []),
+        (
+            ["scheduler.interval=metric", "scheduler.monitor=val/loss"],
+            ["scheduler.monitor: 'val/loss' is measured only at the end of the run"],
+        ),
+        (
+            [
+                "scheduler.interval=metric",
+                "scheduler.monitor=val/loss",
+                "trainer.val_every_n_steps=5",
+            ],
+            [],
+        ),
         (
             [
                 "scheduler.interval=metric",

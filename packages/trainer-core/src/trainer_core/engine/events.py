@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from trainer_core.engine.runfolder import RunFolder
     from trainer_core.engine.state import RunState
     from trainer_core.loggers.fanout import Loggers
+    from trainer_core.optim import ScheduleHandle
 
 __all__ = ["Events"]
+
+_log = logging.getLogger(__name__)
 
 
 class Events:
@@ -56,6 +60,7 @@ class Events:
         self._validated_step = -1
         self._evaluated_step = -1
         self._ended_step = -1
+        self._resting: set[str | None] = set()
         self._interrupted: Callable[[], bool] = lambda: False
 
     def state_dict(self) -> dict[str, Any]:
@@ -221,8 +226,22 @@ class Events:
 
     def _step_metric_schedules(self, metrics: dict[str, float]) -> None:
         for handle in self.state.schedules.values():
-            if handle.interval == "metric" and handle.monitor in metrics:
+            if handle.interval != "metric" or handle.monitor is None:
+                continue
+            kind = handle.monitor.partition("/")[0]
+            if handle.monitor in metrics:
                 handle.scheduler.step(metrics[handle.monitor])
+            elif any(name.startswith(f"{kind}/") for name in metrics) and self._is_new(handle):
+                there = ", ".join(sorted(metrics))
+                _log.warning(
+                    "a schedule rests: %r was not measured; there are %s", handle.monitor, there
+                )
+
+    def _is_new(self, handle: ScheduleHandle) -> bool:
+        """Whether nothing was said of a schedule yet."""
+        is_new = handle.monitor not in self._resting
+        self._resting.add(handle.monitor)
+        return is_new
 
     def _write(self, record: dict[str, float]) -> None:
         state = self.state

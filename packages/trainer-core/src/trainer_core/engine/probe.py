@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from policy_constructor.errors import ConfigError
+from trainer_core.engine.monitors import check_monitors
 from trainer_core.errors import DatasetError, UserError
 from trainer_core.loader import BatchSource
 from trainer_core.sampling import SampleOrder
@@ -33,6 +34,7 @@ def check_first_batch(experiment: Experiment) -> None:
     Trainers that own their whole step are not asked: their first step tells.
 
     Raises:
+        ConfigError: A `monitor` names a metric that this batch does not have.
         DatasetError: A batch key is missing, or shapes or dtypes do not fit; the message has the
             batch.
         UserError: The model or the loss refuses a value, or memory does not suffice.
@@ -51,7 +53,7 @@ def check_first_batch(experiment: Experiment) -> None:
         experiment.models.eval()
         try:
             with options.ranks.whole():
-                trainer.validation_step(batch, context)
+                measured = trainer.validation_step(batch, context)
         except (RuntimeError, LookupError) as exc:
             if isinstance(exc, RuntimeError) and not _ABOUT_DATA.search(str(exc)):
                 raise
@@ -68,6 +70,7 @@ def check_first_batch(experiment: Experiment) -> None:
             raise UserError(msg) from exc
         finally:
             experiment.models.train()
+    check_monitors(experiment, measured)
 
 
 @contextmanager

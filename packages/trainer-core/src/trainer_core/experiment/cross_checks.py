@@ -163,6 +163,13 @@ def _monitored_metric(
     if monitor is None or (monitor.value is None and not monitor.poisoned):
         message = "'interval: metric' needs 'monitor', the name of a metric"
         yield resolved.problem((*path, "interval"), message, code="missing-key")
+    elif str(monitor.value).startswith("val/") and not _is_validated(resolved):
+        yield resolved.problem(
+            (*path, "monitor"),
+            f"{monitor.value!r} is measured only at the end of the run",
+            code="no-check",
+            expected="trainer.val_every_n_steps, the steps between two validations",
+        )
     elif not _is_measured(resolved, str(monitor.value)):
         yield resolved.problem(
             (*path, "monitor"),
@@ -170,6 +177,14 @@ def _monitored_metric(
             code="unknown-metric",
             expected="an 'evaluation' with 'every' steps, or a metric of the validation, 'val/...'",
         )
+
+
+def _is_validated(resolved: ResolvedConfig) -> bool:
+    if resolved.node("trainer") is None or _is_given(resolved, "trainer", "val_every_n_steps"):
+        return True
+    trainer = resolved.root.child("trainer")
+    unknown = [str(name) for name, _ in trainer.items()] if trainer is not None else []
+    return any("val_every_n_steps" in nearest(name, ["val_every_n_steps"], 1) for name in unknown)
 
 
 def _is_measured(resolved: ResolvedConfig, metric: str) -> bool:
