@@ -13,7 +13,7 @@ import pytest
 from experiments_il.commands.data import main
 from experiments_il.data.arrow import pa, pq
 from experiments_il.data.export import export
-from experiments_il.data.faults import find_faults
+from experiments_il.data.fault_finding import find_faults
 from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.zarr_replay import import_zarr
 

@@ -26,7 +26,7 @@ def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _check(options: argparse.Namespace) -> int:
-    from experiments_il.data.faults import plan_checks
+    from experiments_il.data.fault_finding import plan_checks
 
     root = options.root.expanduser()
     total, parts = plan_checks(root, fps=options.fps, decode=not options.no_decode)

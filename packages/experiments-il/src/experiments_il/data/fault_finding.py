@@ -1,0 +1,97 @@
+"""What is wrong with a data set: every fault with its place, not the first one only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments_il.data.faults import Fault, value_faults
+from experiments_il.data.formats import open_any
+from trainer_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from experiments_il.data.source import FrameSource
+
+__all__ = ["find_faults", "plan_checks"]
+
+
+def find_faults(root: Path, *, fps: float | None = None, decode: bool = True) -> list[Fault]:
+    """Return all faults of a data set of any format.
+
+    Args:
+        root: Its folder or file.
+        fps: Frames per second, for formats that do not record it.
+        decode: Whether to decode every image and every video frame.
+
+    Raises:
+        MissingPackageError: The package that reads the format is not installed.
+    """
+    return [fault for part in plan_checks(root, fps=fps, decode=decode)[1] for fault in part]
+
+
+def plan_checks(
+    root: Path, *, fps: float | None = None, decode: bool = True
+) -> tuple[int, Iterator[list[Fault]]]:
+    """Return how many parts a data set has, and the faults of each: nothing is read before.
+
+    Args:
+        root: As for `find_faults`.
+        fps: As for `find_faults`.
+        decode: As for `find_faults`.
+    """
+    from experiments_il.data.lerobot_faults import lerobot_faults  # noqa: PLC0415 - pyarrow
+    from experiments_il.data.lerobot_source import LeRobotSource  # noqa: PLC0415 - pyarrow
+
+    try:
+        source = open_any(root, fps=fps)
+    except DatasetError as error:
+        fault = Fault(str(root), _without(root, str(error)), file=_file_in(root, str(error)))
+        return 1, iter([[fault]])
+    if isinstance(source, LeRobotSource):
+        parts = len(source.metadata.data_files) + len(source.metadata.episodes.videos)
+        return parts, lerobot_faults(source.metadata, decode=decode)
+    return len(source.features), _array_faults(source, decode=decode)
+
+
+def _array_faults(source: FrameSource, *, decode: bool) -> Iterator[list[Fault]]:
+    """Yield the faults of each column of an HDF5 or zarr data set."""
+    root, stop = source.root, source.episodes.stop
+
+    def place(row: int) -> tuple[int, int]:
+        episode = int(np.searchsorted(stop, row, side="right"))
+        return episode, row - int(source.episodes.start[episode])
+
+    for name, feature in source.features.items():
+        found: list[Fault] = []
+        try:
+            if feature.is_numeric:
+                for rows, values in source.read_columns([name]):
+                    first = rows.start
+                    found += value_faults(
+                        root,
+                        name,
+                        values[name],
+                        place=lambda row, first=first: place(first + row),  # type: ignore[misc]
+                        fps=source.fps,
+                    )
+            elif decode:
+                for _rows, _frames in source.read_frames(name):
+                    pass
+        except DatasetError as error:
+            found.append(Fault(str(root), _without(root, str(error))))
+        yield found
+
+
+def _without(root: Path, message: str) -> str:
+    """Return a message without the path it begins with: the fault has it in a field."""
+    path, colon, rest = message.partition(": ")
+    return rest if colon and path.startswith(str(root)) else message
+
+
+def _file_in(root: Path, message: str) -> str | None:
+    path = message.partition(": ")[0]
+    return path if path.startswith(str(root)) and path != str(root) else None
