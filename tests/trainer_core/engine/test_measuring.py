@@ -180,3 +180,12 @@ def test_plain_trainer_without_validation_has_none(
     trainer = {"_type_": "plain", "max_steps": 4}
     train(trainer=trainer, data=VALIDATED)
     assert val_steps(tmp_path / "run") == []
+
+
+def test_validation_that_takes_long_shows_how_far_it_is(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainer_core.engine.measuring._WORTH_SHOWING_S", -1.0)
+    monkeypatch.setattr("trainer_core.engine.progress._QUIET_S", 0.0)
+    train(data=VALIDATED)
+    assert "validation 4/7: samples\nvalidation 7/7: samples\n" in capsys.readouterr().err

@@ -40,8 +40,10 @@ def test_bar_shows_steps_and_metrics() -> None:
     bar.show_metrics({"loss": 0.25})
     bar.track(1, 2, "1 succeeded")
     bar.track(2, 2, "2 succeeded")
+    bar.track(64, 64, "samples", "validation")
     bar.stop()
     shown = stream.getvalue()
+    assert "validation" in shown
     assert "tiny" in shown
     assert "evaluation" in shown
     assert "1 succeeded" in shown

@@ -164,7 +164,7 @@ class Events:
         state = self.state
         if self._validated_step == state.step:
             return
-        metrics = validate(state, self._interrupted)
+        metrics = validate(state, self._interrupted, self.progress)
         if metrics:
             self._validated_step = state.step
             self._validation = metrics

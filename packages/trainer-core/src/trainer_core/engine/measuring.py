@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "validate"]
 
+_WORTH_SHOWING_S = 1.0
 
-def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, float]:
+
+def validate(
+    state: RunState, interrupted: Callable[[], bool], progress: Progress | None = None
+) -> dict[str, float]:
     """Return the mean of each metric over the whole validation split, as `val/<metric>`.
 
     Each sample counts once and in the order of the data; the noise of a loss is the same each
@@ -35,7 +40,9 @@ def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, floa
     Args:
         state: The run.
         interrupted: Polled between batches; True leaves the rest out and returns nothing.
+        progress: Shows how far a validation of more than a second is.
     """
+    show = _reporter(progress, len(state.experiment.val_dataset))
     experiment = state.experiment
     dataset, ranks = experiment.val_dataset, state.ranks
     size = experiment.global_batch
@@ -59,6 +66,7 @@ def validate(state: RunState, interrupted: Callable[[], bool]) -> dict[str, floa
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value * weight
                     weights[name] = weights.get(name, 0.0) + weight
+            show(start + total)
         else:
             if is_shared:
                 sums, weights = _over_ranks(ranks, sums, weights)
@@ -114,6 +122,20 @@ def evaluate(
         result = state.ranks.on_main(measure)
         metrics.update(numbers_of(result, "eval/"))
     return result if state.ranks.on_main(keep) else None
+
+
+def _reporter(progress: Progress | None, samples: int) -> Callable[[int], None]:
+    """Return what shows how many samples are done; a short validation is not worth a line."""
+    began = time.perf_counter()
+    is_shown = False
+
+    def show(done: int) -> None:
+        nonlocal is_shown
+        if progress is not None and (is_shown or time.perf_counter() - began > _WORTH_SHOWING_S):
+            is_shown = True
+            progress.track(done, samples, "samples", "validation")
+
+    return show
 
 
 @torch.no_grad()

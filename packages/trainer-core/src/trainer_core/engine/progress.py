@@ -24,6 +24,7 @@ _QUIET_S = 10.0
 _SHOWN_IN_BAR = ("loss", "val/loss", "lr")
 _BAR = 16
 _LONGEST_NAME = 24
+_EVALUATION = "evaluation"
 
 
 class Progress(Protocol):
@@ -37,8 +38,8 @@ class Progress(Protocol):
         """Take the metrics of a log line."""
         ...
 
-    def track(self, done: int, total: int, text: str) -> None:
-        """Show how far an evaluation is; `text` says how it goes ("12 succeeded")."""
+    def track(self, done: int, total: int, text: str, name: str = _EVALUATION) -> None:
+        """Show how far an evaluation, or what `name` says, is; `text` is how it goes."""
         ...
 
     def stop(self) -> None:
@@ -60,7 +61,7 @@ def open_progress(stream: TextIO | None = None, *, is_main: bool = True) -> Prog
 
 
 class QuietProgress:
-    """Writes a line for an evaluation at most every ten seconds; the loggers do the rest.
+    """Writes a line for a measurement at most every ten seconds; the loggers do the rest.
 
     Args:
         stream: Where; None: nowhere. One that can no longer be written is left alone.
@@ -77,7 +78,7 @@ class QuietProgress:
     def show_metrics(self, metrics: Mapping[str, float]) -> None:
         """Show nothing: the loggers write the line."""
 
-    def track(self, done: int, total: int, text: str) -> None:
+    def track(self, done: int, total: int, text: str, name: str = _EVALUATION) -> None:
         """Write a line if the last one, or the begin of this evaluation, is old enough."""
         now = time.perf_counter()
         if done <= self._done or not self._done:
@@ -86,7 +87,7 @@ class QuietProgress:
         if now >= self._next_s and self._stream is not None:
             self._next_s = now + _QUIET_S
             try:
-                self._stream.write(f"evaluation {done}/{total}: {text}\n")
+                self._stream.write(f"{name} {done}/{total}: {text}\n")
                 self._stream.flush()
             except (OSError, ValueError):  # the reader has gone, or the stream is closed
                 self._stream = None
@@ -122,7 +123,7 @@ class TerminalProgress:
         self._live: Live | None = Live(console=self._console, auto_refresh=False)
         self._state: RunState | None = None
         self._metrics: list[str] = []
-        self._evaluation: tuple[int, int, str] | None = None
+        self._evaluation: tuple[str, int, int, str] | None = None
         self._first_step = 0
         self._began_s = self._last_s = time.perf_counter()
         self._busy_s = 0.0
@@ -142,12 +143,12 @@ class TerminalProgress:
         if shown:
             self._metrics = [f"{name} {metrics[name]:.3g}" for name in shown]
 
-    def track(self, done: int, total: int, text: str) -> None:
+    def track(self, done: int, total: int, text: str, name: str = _EVALUATION) -> None:
         """Show a second bar until it is full; the training's rate leaves this time out."""
         now = self._last_s = time.perf_counter()
         is_over = done >= total
         is_first = self._evaluation is None
-        self._evaluation = (done, total, text)
+        self._evaluation = (name, done, total, text)
         if is_over or is_first or now - self._drawn_s >= REFRESH_S:
             self._draw()
         if is_over:
@@ -180,8 +181,8 @@ class TerminalProgress:
         name = state.experiment.name
         lines = [compose_line(name, state.step, state.total_steps, own, width, bars)]
         if self._evaluation is not None:
-            done, total, text = self._evaluation
-            lines.append(compose_line("evaluation", done, total, [text], width, bars))
+            name, done, total, text = self._evaluation
+            lines.append(compose_line(name, done, total, [text], width, bars))
         shown = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
         self._guard(lambda live: live.update(shown, refresh=True))
 
