@@ -164,6 +164,35 @@ def test_conversion_needs_the_frame_rate_that_zarr_lacks(
     assert cli.main([*command, "--fps", "10"]) == 0
 
 
+def test_statistics_are_a_table_with_histograms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stats", copy_sample(tmp_path), "--keys", "next.reward"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["feature", "min", "q01", "mean", "q99", "max", "std", "histogram"]
+    assert row.split()[:3] == ["next.reward", "0", "0"]
+    assert set(row.split("  ")[-1]) <= set(" ▁▂▃▄▅▆▇█")
+
+
+def test_statistics_are_drawn_and_told_to_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample, picture = copy_sample(tmp_path), tmp_path / "plot.png"
+    assert main(["stats", sample, "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(["stats", sample, "--json", "--keys", "action"]) == 0
+    action = json.loads(capsys.readouterr().out)["features"]["action"]
+    assert [sum(counts) for counts in action["histogram"]] == [62] * len(action["mean"])
+
+
+def test_statistics_of_no_feature_exit_with_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["data", "stats", copy_sample(tmp_path), "--keys", "acton"]) == 2
+    assert "no numbers under 'acton'; did you mean 'action'?" in capsys.readouterr().err
+
+
 def test_command_without_work_imports_nothing_heavy() -> None:
     code = (
         "import sys, experiments_il.commands.data\n"

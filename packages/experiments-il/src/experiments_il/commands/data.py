@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments_il.commands.check import add_check
 from experiments_il.commands.convert import add_convert, add_source_options
+from experiments_il.commands.stats import add_stats
 
 if TYPE_CHECKING:
     from experiments_il.data.source import FrameSource
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_check(commands)
     add_convert(commands)
+    add_stats(commands)
 
     score = commands.add_parser("score", help="rank episodes by what they can teach")
     score.add_argument(
