@@ -250,7 +250,7 @@ def test_killed_rank_of_one_machine_restarts_both(
     long = ("trainer.max_steps=1500", "runner.max_restarts=2")
     both = [processes.start_machine(experiment, free_port, *long) for _ in range(2)]
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "run").glob("checkpoints/step-*/manifest.json")):
+    while not list((tmp_path / "run").glob("checkpoints/step-*/MANIFEST.json")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     (agent,) = _children(both[1].pid)
