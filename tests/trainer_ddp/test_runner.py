@@ -1,6 +1,10 @@
+from typing import Any
+
 import pytest
 
+from policy_constructor.errors import ConfigError
 from trainer_core.errors import UserError
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.protocols import Runner
 from trainer_ddp.options import Options
 from trainer_ddp.runner import DDPRunner
@@ -42,3 +46,13 @@ def test_impossible_options_are_refused(options: dict[str, object], message: str
     with pytest.raises(UserError) as caught:
         Options(**options).require_valid()  # type: ignore[arg-type] # that is the point
     assert str(caught.value) == f"runner ddp: {message}"
+
+
+def test_mistakes_in_options_are_found_before_anything_starts(experiment: dict[str, Any]) -> None:
+    experiment["runner"] = {"_type_": "ddp", "nproc_per_node": 0, "backend": "mpi"}
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(experiment)
+    assert [problem.message for problem in caught.value.problems] == [
+        "expected an integer >= 1 or 'auto', found 0",
+        "expected one of 'auto', 'gloo', 'nccl', found 'mpi'",
+    ]

@@ -22,9 +22,10 @@ from trainer_core.results import RunResult
 
 
 class Runner:
-    def __init__(self, raises: str = "", status: str = "completed") -> None:
+    def __init__(self, raises: str = "", status: str = "completed", rank: int = 0) -> None:
         self.raises = raises
         self.status = status
+        self.rank = rank
 
     def run(self, experiment):
         errors = {
@@ -37,9 +38,10 @@ class Runner:
         if self.raises:
             raise errors[self.raises]
         out_dir = Path(experiment.config.run.out_dir)
-        print("resume", experiment.config.run.resume, "dry", experiment.dry_run)
+        if self.rank == 0:
+            print("resume", experiment.config.run.resume, "dry", experiment.dry_run)
         evaluation = {"success_rate": 0.92, "n": 50, "ci95": [0.812, 0.968]}
-        return RunResult(self.status, 7, {}, evaluation, out_dir, 2.0)
+        return RunResult(self.status, 7, {}, evaluation, out_dir, 2.0, rank=self.rank)
 """
 FAKE = ["runner._type_=fake", "run.out_dir=."]
 
@@ -57,6 +59,12 @@ def fake_runner(fake_wheel: Callable[..., Path], experiment_file: Path) -> Path:
 )
 def test_status_of_a_run_is_its_exit_code(status: str, code: int, fake_runner: Path) -> None:
     assert main(["run", str(fake_runner), *FAKE, f"runner.status={status}"]) == code
+
+
+def test_rank_0_alone_says_how_a_run_ended(fake_runner: Path, capsys: Capture) -> None:
+    changes = [*FAKE, "runner.rank=1", "runner.status=interrupted"]
+    assert main(["run", str(fake_runner), *changes]) == 75
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
