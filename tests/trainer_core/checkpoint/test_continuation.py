@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,3 +93,25 @@ def test_another_optimizer_begins_anew(train: Train, caplog: pytest.LogCaptureFi
     sgd = {"_type_": "torch", "type": "SGD", "kwargs": {"lr": 0.1}}
     assert train("run.allow=[optimizer]", optimizer=sgd, scheduler=None).step == 13
     assert "the optimizer 'default' is another one: its state begins anew" in caplog.messages
+
+
+SEQUENTIAL = {
+    "_type_": "sequential",
+    "parts": [{"type": "LinearLR", "steps": 4}, {"type": "CosineAnnealingLR"}],
+}
+
+
+def test_sequential_schedule_goes_on_exactly_and_knows_its_length(
+    train: Train, tmp_path: Path
+) -> None:
+    saving = [{"_type_": "model_checkpoint", "every_n_steps": 3, "keep_last": 9}]
+    train("trainer.max_steps=9", scheduler=SEQUENTIAL, callbacks=saving)
+    last = tmp_path / "run/checkpoints/step-000000009"
+    whole = tmp_path / "whole"
+    last.rename(whole)
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000000006")
+    train("trainer.max_steps=9", scheduler=SEQUENTIAL, callbacks=saving)
+    for file in ("model.model.safetensors", "optim.default.safetensors"):
+        assert (whole / file).read_bytes() == (last / file).read_bytes()
+    with pytest.raises(CheckpointError, match=r"max_steps was 9 and is 20"):
+        train("trainer.max_steps=20", scheduler=SEQUENTIAL)

@@ -161,7 +161,10 @@ def _describe_file(experiment: Any) -> Description:
         topics["schedule"] |= _flat(owner.scheduler, f"{prefix}scheduler")
     said = {**topics["optimizer"], **topics["schedule"]}
     has_length = any(key.rpartition(".")[2] in _LENGTHS for key in said)
-    if not has_length and any(map(_follows_the_run, experiment.schedules.values())):
+    handles = experiment.schedules.values()
+    if any(handle.follows_run for handle in handles) or (
+        not has_length and any(map(_follows_the_run, handles))
+    ):
         topics["schedule"]["trainer.max_steps"] = experiment.total_steps
     return topics
 

@@ -142,7 +142,8 @@ def build_schedules(
                 factory = _scheduler_factory(spec, loaded)
                 schedule = factory.build(optimizer, total_steps)
             monitor = getattr(factory, "monitor", None)
-            schedules[name] = ScheduleHandle(schedule, factory.interval, monitor)
+            follows_run = getattr(factory, "follows_run", False)
+            schedules[name] = ScheduleHandle(schedule, factory.interval, monitor, follows_run)
     return schedules
 
 
