@@ -14,6 +14,7 @@ from experiments_il.commands.data import main
 from experiments_il.data.arrow import pa, pq
 from experiments_il.data.export import export
 from experiments_il.data.fault_finding import find_faults
+from experiments_il.data.hdf5 import import_h5py
 from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.zarr_replay import import_zarr
 
@@ -125,6 +126,26 @@ def test_numbers_of_other_formats_are_checked(make_dataset: MakeDataset, tmp_pat
     assert said(tmp_path / "replay.zarr", fps=10) == [
         ": episode 1, frame 1 (0.10 s): 'action' is not finite"
     ]
+
+
+def test_every_broken_file_of_a_folder_is_named(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    root = tmp_path / "episodes"
+    export(open_lerobot(make_dataset((3, 2, 4, 2))), root, "aloha")
+    (root / "episode_0.hdf5").write_bytes(b"no HDF5")
+    with import_h5py().File(root / "episode_2.hdf5", "r+") as file:
+        del file["action"]
+    first, second = find_faults(root, fps=10)
+    assert (first.file, second.file) == (
+        str(root / "episode_0.hdf5"),
+        str(root / "episode_2.hdf5"),
+    )
+    assert first.message.startswith("cannot be read as HDF5: ")
+    assert second.message == "has no 'action'"
+
+
+def test_folder_that_is_no_data_set_is_one_fault(tmp_path: Path) -> None:
+    (message,) = said(tmp_path)
+    assert message.startswith(": is no data set of a known format; expected ")
 
 
 def test_command_exits_with_one_and_tells_machines(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EpisodicHdf5Source", "episode_paths", "open_episodic_hdf5"]
+__all__ = ["EpisodicHdf5Source", "broken_episodes", "episode_paths", "open_episodic_hdf5"]
 
 _OBSERVATIONS = "observations/"
 _IMAGES = "observations/images/"
@@ -83,10 +83,9 @@ def open_episodic_hdf5(
     arrays: dict[str, StoredArray] = {}
     lengths = []
     for path in paths:
-        with open_hdf5(path) as file:
-            found = _arrays(path, file, arrays)
-            arrays = arrays or found
-            lengths.append(_length(path, file, found, arrays))
+        found, length = _look_into(path, arrays)
+        arrays = arrays or found
+        lengths.append(length)
     source = EpisodicHdf5Source(
         root,
         fps=fps,
@@ -110,6 +109,31 @@ def episode_paths(root: Path) -> list[Path]:
         message = f"{root}: no episodes (episode_0.hdf5, ...) in this folder"
         raise DatasetError(message)
     return sorted(found, key=_number)
+
+
+def broken_episodes(root: Path) -> list[tuple[Path, str]]:
+    """Return the files that cannot be read or differ from the first that can, and why.
+
+    Raises:
+        DatasetError: There are no files.
+    """
+    arrays: dict[str, StoredArray] = {}
+    broken = []
+    for path in episode_paths(root):
+        try:
+            found, _length_of_it = _look_into(path, arrays)
+        except DatasetError as error:
+            broken.append((path, str(error).removeprefix(f"{path}: ")))
+        else:
+            arrays = arrays or found
+    return broken
+
+
+def _look_into(path: Path, first: dict[str, StoredArray]) -> tuple[dict[str, StoredArray], int]:
+    """Return the arrays of a file and its frames, after a comparison with the first file."""
+    with open_hdf5(path) as file:
+        found = _arrays(path, file, first)
+        return found, _length(path, file, found, first or found)
 
 
 def _number(path: Path) -> tuple[int, str]:

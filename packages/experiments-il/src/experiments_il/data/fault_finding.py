@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments_il.data.faults import Fault, value_faults
-from experiments_il.data.formats import open_any
+from experiments_il.data.formats import detect_format, open_any
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -49,12 +49,28 @@ def plan_checks(
     try:
         source = open_any(root, fps=fps)
     except DatasetError as error:
+        several = _broken_files(root)
+        if several:
+            return 1, iter([several])
         fault = Fault(str(root), _without(root, str(error)), file=_file_in(root, str(error)))
         return 1, iter([[fault]])
     if isinstance(source, LeRobotSource):
         parts = len(source.metadata.data_files) + len(source.metadata.episodes.videos)
         return parts, lerobot_faults(source.metadata, decode=decode)
     return len(source.features), _array_faults(source, decode=decode)
+
+
+def _broken_files(root: Path) -> list[Fault]:
+    """Return a fault for each broken file of a folder of episodes; none for other formats."""
+    from experiments_il.data.aloha import broken_episodes  # noqa: PLC0415 - h5py
+
+    try:
+        kind = detect_format(root)
+    except DatasetError:
+        return []
+    if kind != "aloha":
+        return []
+    return [Fault(str(root), why, str(path)) for path, why in broken_episodes(root)]
 
 
 def _array_faults(source: FrameSource, *, decode: bool) -> Iterator[list[Fault]]:
