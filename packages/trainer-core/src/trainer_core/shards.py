@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import Tensor
 
-__all__ = ["gather_whole", "is_sharded", "own_part", "part_like"]
+__all__ = ["gather_whole", "in_place", "is_sharded", "own_part", "part_like"]
 
 
 def is_sharded(tensor: object) -> bool:
@@ -66,3 +68,40 @@ def gather_whole(tensors: Iterable[Tensor], *, keep: bool) -> dict[int, Tensor]:
         if keep:
             found[id(tensor)] = whole.to("cpu")
     return found
+
+
+@contextmanager
+def in_place(module: nn.Module, whole: Mapping[int, Tensor]) -> Iterator[None]:
+    """Put whole tensors where a module has sharded parameters, for its state dict and its hooks.
+
+    Args:
+        module: A module or several.
+        whole: By the `id` of the sharded ones; those that it lacks stay.
+    """
+    new: dict[int, nn.Parameter] = {}
+    replaced = []
+    for part in module.modules():
+        for name, own in part._parameters.items():  # noqa: SLF001 - names would be registered anew
+            if own is not None and id(own) in whole:
+                replaced.append((part, name, own))
+                tensor = nn.Parameter(whole[id(own)], requires_grad=False)
+                part._parameters[name] = new.setdefault(id(own), tensor)  # noqa: SLF001 - the same
+    hooks = [*_hooks_of_shards(module)] if replaced else []
+    for registry, key, _ in hooks:
+        del registry[key]
+    try:
+        yield
+    finally:
+        for registry, key, hook in hooks:
+            registry[key] = hook
+        for part, name, own in replaced:
+            part._parameters[name] = own  # noqa: SLF001 - the same
+
+
+def _hooks_of_shards(module: nn.Module) -> Iterator[tuple[dict[int, Any], int, Any]]:
+    """Yield what torch calls after loading a state dict, and which takes only sharded weights."""
+    for part in module.modules():
+        registry = part._load_state_dict_post_hooks  # noqa: SLF001 - torch offers no other way
+        for key, hook in registry.items():
+            if getattr(hook, "__module__", "").startswith("torch.distributed.fsdp"):
+                yield registry, key, hook

@@ -148,7 +148,8 @@ class LossTrainer(ABC):
         """Take the engine's decisions; called once, after construction."""
         self.options = options
         self._losses = self._detached_losses
-        if type(self).train_step is LossTrainer.train_step:
+        is_ours = type(self).train_step is LossTrainer.train_step
+        if is_ours or options.ranks.is_sharded:  # sharded, no other backward pass is possible
             self._losses = options.ranks.parallelize(self.models, self._detached_losses)
         else:
             options.ranks.average_gradients(self.models)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from trainer_core.errors import CheckpointError
-from trainer_core.shards import part_like
+from trainer_core.shards import in_place, is_sharded, own_part, part_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ __all__ = [
     "kaiming",
     "load_component_weights",
     "load_state_strictly",
+    "whole_state",
     "xavier",
 ]
 
@@ -133,13 +134,25 @@ def load_state_strictly(
     Raises:
         CheckpointError: They are not; the message lists the differences.
     """
-    own = module.state_dict()
-    differences = describe_mismatch(own, state)
+    differences = describe_mismatch(whole_state(module), state)
     if differences:
         lines = "\n".join(f"  {line}" for line in differences)
         msg = f"{origin} does not fit the component {component!r}:\n{lines}"
         raise CheckpointError(msg)
-    module.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in state.items()})
+    sharded = [parameter for parameter in module.parameters() if is_sharded(parameter)]
+    whole = {id(p): torch.empty(p.shape, dtype=p.dtype) for p in sharded}
+    with in_place(module, whole):  # a module may cut and join its tensors as it likes
+        module.load_state_dict(dict(state))
+    for parameter in sharded:
+        own_part(parameter).copy_(own_part(part_like(whole[id(parameter)], parameter)))
+
+
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """Return a module's state dict; in place of sharded weights, only their shapes."""
+    sharded = [parameter for parameter in module.parameters() if is_sharded(parameter)]
+    shapes = {id(p): torch.empty(p.shape, dtype=p.dtype, device="meta") for p in sharded}
+    with in_place(module, shapes):
+        return module.state_dict()
 
 
 def describe_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -53,6 +53,12 @@ def with_whole(stage: Stage, whole: Mapping[int, Tensor]) -> Stage:
         whole: What `trainer_core.shards.gather_whole` returned. They are nobody else's, so they
             are not copied.
     """
+    memory = {tensor.untyped_storage().data_ptr() for tensor in whole.values()}
+
+    def is_together(tensor: Tensor) -> bool:
+        if is_sharded(tensor):
+            return id(tensor) in whole
+        return tensor.untyped_storage().data_ptr() in memory
 
     def bring(file: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         lost = [n for n, t in tensors.items() if is_sharded(t) and id(t) not in whole]
@@ -62,8 +68,9 @@ def with_whole(stage: Stage, whole: Mapping[int, Tensor]) -> Stage:
                 "before this; append a function that returns it to state.sharded"
             )
             raise CheckpointError(msg)
-        own = stage(file, {n: t for n, t in tensors.items() if id(t) not in whole})
-        together = borrow(file, {n: whole[id(t)] for n, t in tensors.items() if id(t) in whole})
+        own = stage(file, {n: t for n, t in tensors.items() if not is_together(t)})
+        ours = {n: whole.get(id(t), t) for n, t in tensors.items() if is_together(t)}
+        together = borrow(file, ours)
         return {name: own[name] if name in own else together[name] for name in tensors}
 
     return bring

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.checkpoint.continuation import CURE, STATE_TOPICS, describe, require_same
@@ -15,8 +16,8 @@ from trainer_core.checkpoint.transfer import advance_schedule, keep_settings, se
 from trainer_core.checkpoint.writer import Snapshot
 from trainer_core.errors import CheckpointError
 from trainer_core.seeding import get_host_rng_state, set_host_rng_state
-from trainer_core.shards import is_sharded, part_like
-from trainer_core.weights import describe_mismatch, load_state_strictly
+from trainer_core.shards import in_place, is_sharded, part_like
+from trainer_core.weights import describe_mismatch, load_state_strictly, whole_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ def take_snapshot(
     texts: Mapping[str, str],
     loop: Mapping[str, Any],
     stage: Stage = borrow,
+    whole: Mapping[int, Tensor] = MappingProxyType({}),
 ) -> Snapshot:
     """Gather everything that going on from here needs.
 
@@ -57,6 +59,7 @@ def take_snapshot(
         loop: The loop's own counters, as JSON data.
         stage: Brings the tensors of a file to the CPU: `Shadow.copy`, or `borrow` where the
             snapshot is written before training goes on.
+        whole: Sharded weights as a whole, by their `id`.
 
     Raises:
         CheckpointError: Some state is neither numbers, text nor tensors.
@@ -81,7 +84,8 @@ def take_snapshot(
         snapshot.tensors[file] = stage(file, tensors)
 
     for name, module in experiment.models.items():
-        tensors, document["aliases"][name] = unique_tensors(module)
+        with in_place(module, whole):
+            tensors, document["aliases"][name] = unique_tensors(module)
         put(f"model.{name}.safetensors", tensors)
     names = _parameter_names(experiment.models)
     document["optimizers"] = {}
@@ -183,21 +187,20 @@ def unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_name: dict[tuple[Any, ...], str] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        identity = _identity(tensor)
+    for name, tensor in module.state_dict().items():
+        identity = (
+            tensor.untyped_storage().data_ptr(),
+            tensor.storage_offset(),
+            tuple(tensor.shape),
+            tensor.stride(),
+            tensor.dtype,
+        )
         if tensor.numel() and identity in first_name:
             aliases[name] = first_name[identity]
         else:
             first_name[identity] = name
             kept[name] = tensor
     return kept, aliases
-
-
-def _identity(tensor: Tensor) -> tuple[Any, ...]:
-    if is_sharded(tensor):  # its memory here is a part, and may be none
-        return (id(tensor),)
-    place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset())
-    return *place, tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _restore_schedules(
@@ -244,7 +247,7 @@ def _stored_state(
 def _require_fit(
     name: str, module: nn.Module, state: Mapping[str, Tensor], checkpoint: Checkpoint
 ) -> None:
-    differences = describe_mismatch(module.state_dict(), state)
+    differences = describe_mismatch(whole_state(module), state)
     if differences:
         lines = "".join(f"\n  {line}" for line in differences)
         msg = (

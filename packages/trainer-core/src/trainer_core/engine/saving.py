@@ -26,7 +26,7 @@ from trainer_core.checkpoint.writer import (
 )
 from trainer_core.engine.provenance import warn_of_other_libraries, warn_of_other_wheels
 from trainer_core.errors import StorageError, TrainerError
-from trainer_core.shards import gather_whole, is_sharded, own_part
+from trainer_core.shards import gather_whole, in_place, is_sharded, own_part
 from trainer_core.storage import storage_errors
 
 if TYPE_CHECKING:
@@ -186,16 +186,20 @@ class Saver:
             return
         if wait:
             stage = self._shadow.copy if self._shadow else borrow
-            temporary, snapshot = self._gather(loop, with_whole(stage, whole))
+            temporary, snapshot = self._gather(loop, stage, whole)
             self._commit(temporary, snapshot, then)
         else:
             self._shadow = self._shadow or Shadow()
-            temporary, snapshot = self._gather(loop, with_whole(self._shadow.copy, whole))
+            temporary, snapshot = self._gather(loop, self._shadow.copy, whole)
             self._background.start(lambda: self._commit_or_report(temporary, snapshot, then))
         self.saved_step = state.step
 
-    def _gather(self, loop: Mapping[str, Any], stage: Stage) -> tuple[Path, Snapshot]:
+    def _gather(
+        self, loop: Mapping[str, Any], stage: Stage, whole: Mapping[int, Tensor]
+    ) -> tuple[Path, Snapshot]:
         state = self.state
+        if whole:
+            stage = with_whole(stage, whole)
         if not state.ranks.is_sharded:
             _require_finite(state)
         temporary = begin_checkpoint(self.folder.checkpoints, state.step)
@@ -207,11 +211,12 @@ class Saver:
         try:
             payload: dict[str, Any] = {}
             state.add_to_checkpoint = add
-            with storage_errors(self.folder.checkpoints / step_name(state.step)):
+            place = self.folder.checkpoints / step_name(state.step)
+            with storage_errors(place), in_place(state.models, whole):
                 state.experiment.hooks.call(
                     "trainer_checkpoint_save", state=state, payload=payload, path=temporary
                 )
-            snapshot = take_snapshot(state, payload, self.folder.texts, loop, stage)
+            snapshot = take_snapshot(state, payload, self.folder.texts, loop, stage, whole)
         except BaseException:
             abandon_checkpoint(temporary)
             raise
