@@ -55,7 +55,7 @@ def test_folder_that_cannot_be_made_is_named() -> None:
 def test_names_of_made_folders_are_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushed = []
+    flushed: list[Path] = []
     monkeypatch.setattr("trainer_core.storage.flush_to_disk", flushed.append)
     make_folder(tmp_path / "run" / "checkpoints")
     make_folder(tmp_path / "run" / "checkpoints")

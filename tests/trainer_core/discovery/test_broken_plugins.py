@@ -52,7 +52,9 @@ MEND = (
 
 @pytest.fixture
 def zoo(fake_wheel: Callable[..., Path], tmp_path: Path) -> None:
-    """Install one wheel of each sort."""
+    """Install one wheel of each sort; none of them was imported by an earlier test."""
+    for imported in [name for name in sys.modules if name.startswith("zoo_")]:
+        del sys.modules[imported]
     for name in ("zoo-missing", "zoo-syntax", "zoo-exit", "zoo-loop", "zoo-end", "zoo-odd"):
         module = name.replace("-", "_")
         text = {f"{module}.py": IMPORTS[module]} if module in IMPORTS else {}

@@ -135,6 +135,7 @@ _OTHER_WHEELS = {
     ("trainer", "cfg_vqvae_flow_matching_trainer_kot"): "experiments-il",
     ("data", "episodic_hdf5"): "experiments-il",
     ("data", "robomimic_hdf5"): "experiments-il",
+    ("data", "mixture"): "experiments-il",
     ("data", "zarr_replay"): "experiments-il",
     ("block", "categorical_code_prior"): "experiments-il",
     ("block", "regression_code_prior"): "experiments-il",
