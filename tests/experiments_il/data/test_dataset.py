@@ -127,3 +127,12 @@ def test_what_the_data_set_lacks_is_named(
     with pytest.raises(DatasetError) as caught:
         open_dataset(root, **arguments)
     assert str(caught.value) == message.format(root=root)
+
+
+def test_fingerprint_tells_other_data_and_not_another_place(make_dataset: MakeDataset) -> None:
+    first = open_dataset(make_dataset((5, 3), "first")).fingerprint
+    assert open_dataset(make_dataset((5, 3), "second")).fingerprint == first
+    assert open_dataset(make_dataset((4, 4), "cut")).fingerprint["episodes"] != first["episodes"]
+    assert open_dataset(make_dataset((5, 3, 2), "more")).fingerprint != first
+    some = open_dataset(make_dataset((5, 3), "some"), episodes=[0]).fingerprint
+    assert some["numbers"] != first["numbers"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchFeature", "WindowDataset"]
 
 TASK_KEY = "task"
+_ROWS_HASHED = 4096
 
 
 class _Reader(Protocol):
@@ -104,6 +107,23 @@ class WindowDataset:
     def tasks(self) -> tuple[str, ...]:
         """Return the task strings by task index."""
         return self._store.source.tasks
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Return what tells this data from other data, wherever its files are.
+
+        Hashes of the chosen episodes with their lengths, and of the numbers of evenly spaced rows:
+        a run that is resumed compares them.
+        """
+        lengths = self._store.source.episodes.length[self._episodes]
+        rows = self._rows[:: max(1, len(self._rows) // _ROWS_HASHED)]
+        numbers = hashlib.sha256()
+        for name in self._names:
+            feature = self._store.source.features.get(name)
+            if feature is not None and feature.is_numeric:
+                numbers.update(self._store.numbers(name)[rows].tobytes())
+        episodes = hashlib.sha256(np.stack([self._episodes, lengths]).astype("<i8").tobytes())
+        return {"episodes": episodes.hexdigest()[:16], "numbers": numbers.hexdigest()[:16]}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample; shape-[1] features are scalars."""

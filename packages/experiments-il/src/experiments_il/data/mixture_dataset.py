@@ -115,6 +115,13 @@ class MixtureDataset:
         rates = {getattr(member.dataset, "fps", None) for member in self._members}
         return rates.pop() if len(rates) == 1 else None
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells the members' data from other data, by their names."""
+        return {
+            member.name: getattr(member.dataset, "fingerprint", None) for member in self._members
+        }
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample."""
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
