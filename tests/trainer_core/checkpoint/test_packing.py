@@ -59,3 +59,20 @@ def test_object_that_cannot_be_saved_is_named() -> None:
 def test_missing_tensor_is_named() -> None:
     with pytest.raises(CheckpointError, match=r"the tensor 'x' is missing"):
         unpack({"$tensor": "x"}, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"$items": [[2]]}, "'$items' is followed by '[[2]]', which no checkpoint has"),
+        ({"$items": [[1, 2, 3]]}, "'$items' is followed by '[[1, 2, 3]]', which no checkpoint has"),
+        ({"$items": [[[], 1]]}, "'$items' is followed by '[[[], 1]]', which no checkpoint has"),
+        ({"$counter": "x"}, "'$items' is followed by 'x', which no checkpoint has"),
+        ({"$tuple": 3}, "'$tuple' is followed by '3', which no checkpoint has"),
+        ({"$tensor": [["x", 3]]}, "the tensor [['x', 3]] is missing"),
+    ],
+)
+def test_mark_with_something_else_behind_it_is_refused(data: Any, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        unpack(data, {})
+    assert str(caught.value) == message

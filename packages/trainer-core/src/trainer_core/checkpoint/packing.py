@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["pack", "unpack"]
 
 _TENSOR, _TUPLE, _ITEMS, _COUNTER = "$tensor", "$tuple", "$items", "$counter"
+_KEYS = (str, int, float, bool, type(None))
 
 
 def pack(tree: Any, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
@@ -66,7 +67,7 @@ def unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return what `pack` was given.
 
     Raises:
-        CheckpointError: A tensor is missing.
+        CheckpointError: A tensor is missing, or what follows a mark is not what `pack` writes.
     """
     if isinstance(data, list):
         return [unpack(value, tensors) for value in data]
@@ -79,20 +80,36 @@ def unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {key: unpack(value, tensors) for key, value in data.items()}
 
 
-def _unpack_tensor(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    if name not in tensors:
+def _unpack_tensor(name: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    if not isinstance(name, str) or name not in tensors:
         msg = f"the tensor {name!r} is missing"
         raise CheckpointError(msg)
     return tensors[name]
 
 
+def _unpack_tuple(values: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    _require(isinstance(values, list), _TUPLE, values)
+    return tuple(unpack(value, tensors) for value in values)
+
+
 def _unpack_items(items: Any, tensors: Mapping[str, Tensor]) -> dict[Any, Any]:
+    _require(isinstance(items, list) and all(map(_is_pair, items)), _ITEMS, items)
     return {key: unpack(value, tensors) for key, value in items}
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], _KEYS)
+
+
+def _require(is_right: bool, mark: str, content: Any) -> None:
+    if not is_right:
+        msg = f"{mark!r} is followed by {str(content)[:60]!r}, which no checkpoint has"
+        raise CheckpointError(msg)
 
 
 _UNPACKERS: dict[str, Callable[[Any, Mapping[str, Tensor]], Any]] = {
     _TENSOR: _unpack_tensor,
-    _TUPLE: lambda items, tensors: tuple(unpack(value, tensors) for value in items),
+    _TUPLE: _unpack_tuple,
     _ITEMS: _unpack_items,
     _COUNTER: lambda items, tensors: Counter(_unpack_items(items, tensors)),
 }
