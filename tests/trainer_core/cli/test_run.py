@@ -40,6 +40,7 @@ class Runner:
         out_dir = Path(experiment.config.run.out_dir)
         if self.rank == 0:
             print("resume", experiment.config.run.resume, "dry", experiment.dry_run)
+            print("allow", *experiment.config.run.allow)
         evaluation = {"success_rate": 0.92, "n": 50, "ci95": [0.812, 0.968]}
         return RunResult(self.status, 7, {}, evaluation, out_dir, 2.0, rank=self.rank)
 """
@@ -136,6 +137,29 @@ def test_runner_sees_the_options(
 
 
 @pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ([], "allow"),
+        (["run.allow=[seed]"], "allow seed"),
+        (["--allow", "data,model"], "allow data model"),
+        (["run.allow=[seed]", "--allow", "data"], "allow data"),
+    ],
+)
+def test_runner_sees_what_may_differ(
+    options: list[str], seen: str, fake_runner: Path, capsys: Capture
+) -> None:
+    assert main(["run", str(fake_runner), *FAKE, *options]) == 0
+
+    assert capsys.readouterr().out.splitlines()[1] == seen
+
+
+def test_unknown_name_after_allow_is_refused(fake_runner: Path, capsys: Capture) -> None:
+    assert main(["run", str(fake_runner), *FAKE, "--allow", "dta"]) == 2
+
+    assert "'dta'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "command"),
     [([], "the same command"), (["--resume", "none"], "the same command with --resume auto")],
 )
@@ -149,7 +173,7 @@ def test_interrupted_run_says_how_to_go_on(
 def test_summary_has_success_rate_and_interval(fake_runner: Path, capsys: Capture) -> None:
     assert main(["run", str(fake_runner), *FAKE]) == 0
 
-    assert capsys.readouterr().out.splitlines()[1:] == [
+    assert capsys.readouterr().out.splitlines()[2:] == [
         "completed after 7 steps, 2 s",
         "success rate 92.0% of 50 episodes (95% interval 81.2% to 96.8%)",
         "see .",

@@ -191,6 +191,27 @@ def test_option_replaces_the_runner_of_the_file(experiment_file: Path) -> None:
     assert experiment.config.runner == {"_type_": "runner.ddp"}
 
 
+def test_overrides_set_parameters_of_the_runner_of_the_option(experiment_file: Path) -> None:
+    text = experiment_file.read_text()
+    experiment_file.write_text(text + "runner: {_type_: fake, width: 3}\n")
+
+    experiment = load_experiment(
+        experiment_file, ["runner.nproc_per_node=2"], runner="ddp", strict=False
+    )
+
+    assert experiment.config.runner == {"_type_": "runner.ddp", "nproc_per_node": 2}
+
+
+def test_runner_of_an_override_gives_no_parameters_to_that_of_the_option(
+    experiment_file: Path,
+) -> None:
+    changes = ["runner={_type_: ddp, nproc_per_node: 2}"]
+
+    experiment = load_experiment(experiment_file, changes, runner="local", strict=False)
+
+    assert experiment.config.runner == {"_type_": "runner.local"}
+
+
 def test_unknown_runner_option_is_shown_as_typed(experiment_file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_experiment(experiment_file, runner="locla")

@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="with --sweep or --dry-run: print JSON")
     options = parse_config_line(parser, argv)
     if options.sweep:
+        if options.allow is not None:
+            parser.error("--allow goes with one run; for all trials of a sweep, set run.allow")
         from trainer_core.cli.sweep import run_sweep
 
         return run_sweep(options)
@@ -59,6 +61,7 @@ def main(argv: list[str]) -> int:
             options.overrides,
             runner=options.runner,
             resume=options.resume,
+            allow=options.allow,
             dry_run=options.dry_run,
         )
     if result.rank:

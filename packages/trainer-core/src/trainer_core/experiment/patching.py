@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import Mark, Node, Source, to_plain
+from policy_constructor.config.report import CLI
 from policy_constructor.errors import ConfigError, Problem
 from trainer_core.errors import TrainerError
 
@@ -45,17 +46,32 @@ def apply_config_hooks(root: Node, manager: pluggy.PluginManager) -> Node:
 
 
 def set_runner(root: Node, name: str) -> None:
-    """Use the runner of the option `--runner`; its parameters stay if it is the file's."""
+    """Use the runner of the option `--runner`.
+
+    Its parameters stay if it is the file's; of another one, those that the command line sets.
+    """
     old = root.child("runner")
     written = root.child("runner", "_type_")
     if written is not None and written.value in {name, f"runner.{name}"}:
         return
     option = "--runner "
-    source = Source("<cli>", [option + name])
+    source = Source(CLI, [option + name])
     mark = Mark(source, 1, len(option) + 1, 1, len(option) + len(name) + 1)
-    spec = Node({"_type_": Node(name, mark, mark)}, mark, mark)
+    parameters = _typed_parameters(old) if written is None or not _is_typed(written) else {}
+    spec = Node({"_type_": Node(name, mark, mark), **parameters}, mark, mark)
     spec.replaced = [old] if old is not None else []
     root.value["runner"] = spec
+
+
+def _typed_parameters(runner: Node | None) -> dict[str, Node]:
+    """Return the keys of `runner` that overrides such as `runner.nproc_per_node=2` set."""
+    if runner is None or not runner.is_mapping:
+        return {}
+    return {key: node for key, node in runner.value.items() if key != "_type_" and _is_typed(node)}
+
+
+def _is_typed(node: Node) -> bool:
+    return node.mark is not None and node.mark.source.name == CLI
 
 
 def _grafted(old: Node | None, plain: Any, source: Source) -> Node:
