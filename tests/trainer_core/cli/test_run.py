@@ -22,10 +22,11 @@ from trainer_core.results import RunResult
 
 
 class Runner:
-    def __init__(self, raises: str = "", status: str = "completed", rank: int = 0) -> None:
+    def __init__(self, raises: str = "", status: str = "completed", rank: int = 0, why: str = ""):
         self.raises = raises
         self.status = status
         self.rank = rank
+        self.why = why
 
     def run(self, experiment):
         errors = {
@@ -42,7 +43,8 @@ class Runner:
             print("resume", experiment.config.run.resume, "dry", experiment.dry_run)
             print("allow", *experiment.config.run.allow)
         evaluation = {"success_rate": 0.92, "n": 50, "ci95": [0.812, 0.968]}
-        return RunResult(self.status, 7, {}, evaluation, out_dir, 2.0, rank=self.rank)
+        how = {"rank": self.rank, "stop_reason": self.why}
+        return RunResult(self.status, 7, {}, evaluation, out_dir, 2.0, **how)
 """
 FAKE = ["runner._type_=fake", "run.out_dir=."]
 
@@ -178,6 +180,12 @@ def test_summary_has_success_rate_and_interval(fake_runner: Path, capsys: Captur
         "success rate 92.0% of 50 episodes (95% interval 81.2% to 96.8%)",
         "see .",
     ]
+
+
+def test_summary_says_why_a_run_ended_early(fake_runner: Path, capsys: Capture) -> None:
+    assert main(["run", str(fake_runner), *FAKE, "runner.why=it is good enough"]) == 0
+
+    assert "completed after 7 steps, 2 s: it is good enough" in capsys.readouterr().out
 
 
 def test_hook_selects_the_runner(

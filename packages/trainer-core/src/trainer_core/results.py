@@ -22,6 +22,7 @@ class RunResult:
         wall_s: Seconds of the run, all its processes one after the other.
         report: What a dry run found; else empty.
         rank: Which process of the run returns it; rank 0 alone prints.
+        stop_reason: Why it was complete before its last step, such as early stopping; else empty.
     """
 
     status: str
@@ -32,3 +33,4 @@ class RunResult:
     wall_s: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
     rank: int = 0
+    stop_reason: str = ""

@@ -84,6 +84,8 @@ def _summary(result: RunResult, *, goes_on: bool = True) -> str:
     if result.status == "checked":
         return "everything is checked and built; nothing was trained"
     lines = [f"{result.status} after {result.step} steps, {result.wall_s:.0f} s"]
+    if result.stop_reason:
+        lines[0] += f": {result.stop_reason}"
     rate = result.evaluation.get("success_rate")
     if rate is not None:
         low, high = result.evaluation.get("ci95", (rate, rate))

@@ -139,6 +139,7 @@ class _Run:
             dict(state.evaluation),
             state.out_dir,
             self._wall_s(),
+            stop_reason=state.stop_reason,
         )
 
     def _set_up(self, checkpoint: Checkpoint | None) -> None:
