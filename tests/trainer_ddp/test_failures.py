@@ -70,7 +70,8 @@ def test_killed_rank_comes_back_and_all_save_when_told_to_stop(
     wait_for_lines(tmp_path, len(logged_steps(tmp_path)) + 20, process)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (75, "")
+    said = "rank 1: the process was killed by SIGKILL; all start again, restart 1 of 1\n"
+    assert (process.returncode, err) == (75, said)
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert (tmp_path / f"run/checkpoints/step-{summary['step']:09d}").is_dir()

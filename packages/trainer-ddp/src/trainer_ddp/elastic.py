@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers"]
 
+_log = logging.getLogger(__name__)
 _MONITOR_INTERVAL_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _RESULT = "result.json"
@@ -82,6 +85,8 @@ class Workers:
         for name in (*_LATE_IMPORTS, *of_fsdp):  # once, and not in every worker
             with suppress(ImportError):
                 import_module(name)
+        gc.collect()
+        gc.freeze()  # what was imported stays: the collections before each fork are short
         handler, address = open_rendezvous(self.options)
         try:  # whatever happens here, the other machines hear of the end
             choose_backend(self.options, _device_type(self.loaded))
@@ -118,6 +123,16 @@ class _Agent(LocalElasticAgent):
         self.attempt = -1
         self.exit_codes: dict[int, int | None] = {}
 
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        """Fork the workers, with nothing in memory that only this process can take apart.
+
+        The store of an earlier attempt ends its thread when it is freed; a fork has no such thread
+        and would wait for it for ever, at any collection of garbage.
+        """
+        gc.collect()
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        return started
+
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
         """Meet the other machines, and agree on how often that was."""
         meet = super()._rendezvous
@@ -152,7 +167,18 @@ class _Agent(LocalElasticAgent):
             self.failed_attempt = self.attempt
             if self.signals or any(is_final(report) for report in self._reports().values()):
                 self._remaining_restarts = 0
+            if self._remaining_restarts:
+                self._announce_restart()
         return result
+
+    def _announce_restart(self) -> None:
+        """Say whose fault it is that all start again."""
+        outcome = self.explain()
+        rank, allowed = outcome["rank"], self.spec.max_restarts
+        who = "" if rank is None else f"rank {rank}: "
+        what = outcome["error"]["message"].partition("\n")[0]
+        which = allowed - self._remaining_restarts + 1
+        _log.warning("%s%s; all start again, restart %d of %d", who, what, which, allowed)
 
     def _forward_signals(self) -> None:
         """Tell the workers, once all of them can save and leave; a second signal tells at once."""
