@@ -26,6 +26,7 @@ TITLE = "many saves: memory, threads, descriptors and litter stay"
 SAVES = 500
 WARM = 50
 GROWTH = 0.02
+_STEPS = 5
 
 
 def run(budget: Budget) -> RowResult:
@@ -60,17 +61,20 @@ def _soak(out_dir: Path, saves: int, file: Path) -> None:
     config: dict[str, Any] = runs.small_run(steps=saves, keep=3)
     config["run"] = {**config["run"], "out_dir": str(out_dir)}
     experiment = build_experiment(load_experiment(config), LocalRanks())
-    seen: list[dict[str, int]] = []
+    seen: dict[int, list[dict[str, int]]] = {WARM: [], saves: []}
 
     class Watch:
         @hookimpl
         def trainer_step_end(self, state: Any) -> None:
-            if state.step in {WARM, saves}:
-                seen.append(_measure())
+            for end, measured in seen.items():
+                if end - _STEPS < state.step <= end:
+                    measured.append(_measure())
 
     experiment.hooks._manager.register(Watch())  # noqa: SLF001 - a listener that no wheel brings
     fit(experiment, out_dir)
-    file.write_text(json.dumps(seen))
+    # A file that is being written beside a step is no leak: the least of some steps counts.
+    least = [{key: min(each[key] for each in some) for key in some[0]} for some in seen.values()]
+    file.write_text(json.dumps(least))
 
 
 def _measure() -> dict[str, int]:
