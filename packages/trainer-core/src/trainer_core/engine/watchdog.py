@@ -75,6 +75,7 @@ class Watchdog:
         if self.limit_s is None:
             yield
             return
+        self._arm(self.limit_s)  # native code may keep the thread from its first glance already
         thread = threading.Thread(target=self._watch, name="trainer watchdog", daemon=True)
         thread.start()
         try:
@@ -89,8 +90,7 @@ class Watchdog:
         pause_s = min(_LONGEST_PAUSE_S, limit_s / 4)
         seen, idle_s, last = self._progress(), 0.0, time.monotonic()
         while not self._done.wait(pause_s):
-            # Should native code keep this thread from running, a thread without Python ends it.
-            faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True)
+            self._arm(limit_s)
             now, clock = self._progress(), time.monotonic()
             idle_s += min(clock - last, 2 * pause_s)  # not the time for which all was stopped
             last = clock
@@ -98,6 +98,10 @@ class Watchdog:
                 seen, idle_s = now, 0.0
             elif idle_s >= limit_s:
                 self._end(limit_s, pause_s)
+
+    def _arm(self, limit_s: float) -> None:
+        """Should native code let no thread of Python run, one without Python ends the process."""
+        faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True)
 
     def _progress(self) -> tuple[int, int]:
         return self.state.step, self._beats
