@@ -21,7 +21,10 @@ from trainer_core.ranks import LocalRanks
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
-OWN = {"il/vfp_small": ["loss.group=4", "trainer.load_balance_weight=0"]}
+OWN = {
+    "il/cfg_vqvae_small": ["loss.group=4"],
+    "il/vfp_small": ["loss.group=4", "trainer.load_balance_weight=0"],
+}
 STEPS = 6
 SMALL = [
     "params.demonstrations=2",
