@@ -101,14 +101,14 @@ class Watchdog:
 
     def _arm(self, limit_s: float) -> None:
         """Should native code let no thread of Python run, one without Python ends the process."""
-        faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True)
+        faulthandler.dump_traceback_later(2 * limit_s + _LAST_WORDS_S, exit=True, file=2)
 
     def _progress(self) -> tuple[int, int]:
         return self.state.step, self._beats
 
     def _end(self, limit_s: float, pause_s: float) -> None:
         """Say what hangs and end the process; the disk may hang as well, so it comes last."""
-        faulthandler.dump_traceback_later(_LAST_WORDS_S + 2 * pause_s, exit=True)
+        faulthandler.dump_traceback_later(_LAST_WORDS_S + 2 * pause_s, exit=True, file=2)
         state = self.state
         path = state.out_dir / STACKS / f"rank-{state.ranks.rank}.txt"
         message = (
