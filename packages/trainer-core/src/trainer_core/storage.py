@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 from trainer_core.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = [
     "flush_to_disk",
     "is_process_alive",
     "make_folder",
+    "read_json_mapping",
     "storage_errors",
     "to_json_text",
     "write_atomically",
     "write_new_file",
+    "write_parts",
 ]
 
 
@@ -54,11 +56,29 @@ def make_folder(path: Path) -> Path:
 
 def write_new_file(path: Path, data: bytes | memoryview) -> dict[str, Any]:
     """Write a file that is not there yet and flush it to disk; return its size and sha256."""
+    return write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> dict[str, Any]:
+    """Do the same for a file in parts, each hashed as it is written."""
+    digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
-        file.write(data)
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+            size += len(part)
         file.flush()
         os.fsync(file.fileno())
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def read_json_mapping(path: Path) -> dict[str, Any]:
+    """Return a file's mapping; an empty one where there is no such file, or something else in it."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            return content
+    return {}
 
 
 def flush_to_disk(path: Path) -> None:

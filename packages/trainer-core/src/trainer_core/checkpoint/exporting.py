@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from policy_constructor.config import Node, resolve_config, to_yaml
 from trainer_core.checkpoint.layout import STATE, read_manifest, verify_files
 from trainer_core.errors import CheckpointError, UserError
-from trainer_core.storage import flush_to_disk, make_folder, storage_errors, write_new_file
+from trainer_core.storage import (
+    flush_to_disk,
+    make_folder,
+    storage_errors,
+    write_new_file,
+    write_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -145,12 +150,5 @@ def _wheels(checkpoint: Path) -> dict[str, str]:
 
 
 def _copy(source: Path, target: Path) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as read, target.open("xb") as written:
-        while data := read.read(_CHUNK):
-            written.write(data)
-            digest.update(data)
-            size += len(data)
-        written.flush()
-        os.fsync(written.fileno())
-    return {"bytes": size, "sha256": digest.hexdigest()}
+    with source.open("rb") as file:
+        return write_parts(target, iter(lambda: file.read(_CHUNK), b""))

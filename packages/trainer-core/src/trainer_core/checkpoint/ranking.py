@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from trainer_core.checkpoint.layout import STATE, list_steps, step_name
-from trainer_core.storage import write_atomically
+from trainer_core.storage import read_json_mapping, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +49,7 @@ def read_metrics(root: Path, step: int) -> dict[str, float]:
         The numbers of the log line of that step, of a validation only if it was at that step,
         and of the step's evaluation as `eval/...`; empty if nothing can be read.
     """
-    document = _read_json(root / step_name(step) / STATE)
+    document = read_json_mapping(root / step_name(step) / STATE)
     loop = document.get("loop")
     validated = isinstance(loop, dict) and loop.get("validated_step") == step
     logged = {
@@ -58,7 +57,7 @@ def read_metrics(root: Path, step: int) -> dict[str, float]:
         for name, value in _numbers(document.get("metrics")).items()
         if not name.startswith("eval/") and (validated or not name.startswith("val/"))
     }
-    result = _read_json(root.parent / "evaluation" / step_name(step) / "result.json")
+    result = read_json_mapping(root.parent / "evaluation" / step_name(step) / "result.json")
     return logged | {f"eval/{name}": value for name, value in _numbers(result).items()}
 
 
@@ -95,14 +94,6 @@ def read_best(root: Path) -> tuple[int, Goal] | None:
         if mode in {"min", "max"} and step_name(step) == name:
             return step, Goal(monitor, "min" if mode == "min" else "max")
     return None
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict):
-            return content
-    return {}
 
 
 def _numbers(content: object) -> dict[str, float]:

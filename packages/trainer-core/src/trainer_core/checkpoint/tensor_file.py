@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trainer_core.errors import CheckpointError
+from trainer_core.storage import write_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,15 +68,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     require_storable(tensors, path.name)
     # Wider numbers first, so that each tensor begins at a multiple of its item's size.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
-        for part in _parts(ordered):
-            file.write(part)
-            digest.update(part)
-            size += len(part)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": size, "sha256": digest.hexdigest()}
+    return write_parts(path, _parts(ordered))
 
 
 def _header(ordered: list[tuple[str, Tensor]]) -> bytes:

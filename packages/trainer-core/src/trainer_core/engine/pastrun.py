@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from trainer_core.checkpoint.layout import MANIFEST, QUARANTINE, list_steps
 from trainer_core.checkpoint.ranking import read_best
 from trainer_core.engine.curves import collect_series
 from trainer_core.loggers.jsonl import read_metrics
+from trainer_core.storage import read_json_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,13 +84,13 @@ def read_run(path: Path) -> PastRun:
     """Return what a run folder has; what is missing or cannot be read is empty."""
     run = PastRun(path)
     for name in ("summary", "plugins", "environment"):
-        setattr(run, name, _read_json(path / f"{name}.json"))
+        setattr(run, name, read_json_mapping(path / f"{name}.json"))
     with suppress(OSError, ValueError):
         run.config = (path / "config.resolved.yaml").read_text(encoding="utf-8")
     with suppress(OSError, ValueError, RecursionError):
         run.series = collect_series(read_metrics(path / "metrics.jsonl"))
     for step, folder in reversed(list_steps(path / "evaluation")):
-        result = _read_json(folder / "result.json")
+        result = read_json_mapping(folder / "result.json")
         if result:
             run.evaluations.append((step, result))
     run.checkpoints = _checkpoints(path / "checkpoints")
@@ -103,7 +103,7 @@ def _checkpoints(root: Path) -> list[tuple[int, int | None, str]]:
     best = read_best(root)
     rows = []
     for step, folder in reversed(list_steps(root)):
-        files = _read_json(folder / MANIFEST).get("files")
+        files = read_json_mapping(folder / MANIFEST).get("files")
         sizes = [each.get("bytes") for each in files.values()] if isinstance(files, dict) else []
         size = sum(each for each in sizes if isinstance(each, int)) if sizes else None
         remark = "" if sizes else "without a readable manifest"
@@ -113,11 +113,3 @@ def _checkpoints(root: Path) -> list[tuple[int, int | None, str]]:
     for step, _ in reversed(list_steps(root / QUARANTINE)):
         rows.append((step, None, "in quarantine: it failed verification"))
     return rows
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict):
-            return content
-    return {}

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.discovery.fingerprint import wheel_differences
+from trainer_core.storage import read_json_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def warn_of_other_wheels(checkpoint: Path, recorded: str | None) -> None:
     """
     if recorded is None:
         return
-    before = _read_json(checkpoint / "plugins.json")
+    before = read_json_mapping(checkpoint / "plugins.json")
     if "wheels" not in before:
         return
     differences = wheel_differences(before, json.loads(recorded))
@@ -45,7 +46,10 @@ def warn_of_other_libraries(checkpoint: Path, recorded: str | None) -> None:
     """
     if recorded is None:
         return
-    before, now = _versions(_read_json(checkpoint / "environment.json")), json.loads(recorded)
+    before, now = (
+        _versions(read_json_mapping(checkpoint / "environment.json")),
+        json.loads(recorded),
+    )
     differences = [
         f"{name} {before[name]} is now {version}"
         for name, version in _versions(now).items()
@@ -61,11 +65,3 @@ def _versions(environment: dict[str, Any]) -> dict[str, Any]:
     known = packages if isinstance(packages, dict) else {}
     versions = {name: known[name] for name in _LIBRARIES if name in known}
     return {"python": environment["python"], **versions} if "python" in environment else versions
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
