@@ -38,6 +38,7 @@ def test_every_recipe_is_shipped() -> None:
         "mutual_information_small",
         "pick_place",
         "reach",
+        "regression_small",
         "vfp_single_expert_depth_small",
         "vfp_single_expert_small",
         "vfp_small",

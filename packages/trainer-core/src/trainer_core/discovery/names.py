@@ -133,6 +133,7 @@ _OTHER_WHEELS = {
     ("block", "transformer_expert_decoder"): "experiments-il",
     ("trainer", "mutual_information_estimator_trainer"): "experiments-il",
     ("trainer", "cfg_vqvae_flow_matching_trainer_kot"): "experiments-il",
+    ("trainer", "regression_policy_trainer"): "experiments-il",
     ("data", "episodic_hdf5"): "experiments-il",
     ("data", "robomimic_hdf5"): "experiments-il",
     ("data", "mixture"): "experiments-il",
