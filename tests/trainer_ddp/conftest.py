@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainer_core.distributed.reports import rebuild
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.run import build_runner
 from trainer_ddp.launcher import describe_job
-from trainer_ddp.reports import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

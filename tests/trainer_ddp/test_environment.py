@@ -1,7 +1,8 @@
 import pytest
 
+from trainer_core.distributed.place import Place
 from trainer_core.errors import UserError
-from trainer_ddp.environment import Place, find_place, first_host
+from trainer_ddp.environment import find_place, first_host
 
 TORCHRUN = {
     "RANK": "3",

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import trainer_core
+from trainer_core.distributed.sharding import ShardedModels, require_elementwise
 from trainer_core.errors import UserError
 from trainer_ddp.options import Options
-from trainer_ddp.sharding import ShardedModels, require_elementwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +178,7 @@ def test_trainers_that_cannot_be_sharded_are_refused(
 ) -> None:
     with pytest.raises(UserError) as caught:
         trainings.run("run", FSDP, **OWN_LOSS, trainer={"_type_": trainer, "max_steps": 1})
-    assert str(caught.value) == f"runner ddp: strategy: fsdp: {message}"
+    assert str(caught.value) == f"runner.strategy fsdp: {message}"
 
 
 def compiled() -> nn.Module:
@@ -221,7 +221,7 @@ def test_what_cannot_be_sharded_is_refused(
             Options(strategy="fsdp", fsdp_wrap=wrap),
             "cpu",
         )
-    assert str(caught.value) == f"runner ddp: strategy: fsdp: {message}"
+    assert str(caught.value) == f"runner.strategy fsdp: {message}"
 
 
 def test_optimizers_that_need_whole_matrices_are_refused() -> None:
@@ -229,6 +229,5 @@ def test_optimizers_that_need_whole_matrices_are_refused() -> None:
     with pytest.raises(UserError) as caught:
         require_elementwise({"main": optimizer})
     assert str(caught.value) == (
-        "runner ddp: strategy: fsdp: the optimizer 'main' (Adafactor) needs whole weights; "
-        "AdamW does not"
+        "runner.strategy fsdp: the optimizer 'main' (Adafactor) needs whole weights; AdamW does not"
     )

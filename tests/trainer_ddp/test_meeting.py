@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from torch.distributed.elastic.rendezvous import RendezvousClosedError, RendezvousTimeoutError
 
+from trainer_core.distributed.place import Place
+from trainer_core.distributed.waiting import within
+from trainer_core.distributed.worker import explain_absence
 from trainer_core.errors import Interrupted, TrainerError, UserError
-from trainer_ddp.environment import Place
 from trainer_ddp.options import Options
-from trainer_ddp.rendezvous import explained, open_rendezvous, within
-from trainer_ddp.worker import explain_absence
+from trainer_ddp.rendezvous import explained, open_rendezvous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

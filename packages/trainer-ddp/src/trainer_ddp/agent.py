@@ -75,10 +75,10 @@ def perform(job: dict[str, Any], signals: list[int]) -> dict[str, Any]:
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _NOTHING
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a fork cannot use CUDA again
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+    from trainer_core.distributed.reports import describe  # noqa: PLC0415 - as the others
     from trainer_core.experiment.loading import load_experiment  # noqa: PLC0415 - needs the above
     from trainer_ddp.elastic import Workers  # noqa: PLC0415 - imports torch
     from trainer_ddp.options import Options  # noqa: PLC0415 - as the others
-    from trainer_ddp.reports import describe  # noqa: PLC0415 - as the others
 
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

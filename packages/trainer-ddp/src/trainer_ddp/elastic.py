@@ -24,17 +24,18 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousError
 
+from trainer_core.distributed.reports import describe, is_final
+from trainer_core.distributed.waiting import within
+from trainer_core.distributed.worker import choose_backend, resume_after_restart, run_rank
 from trainer_core.errors import UserError
 from trainer_ddp.environment import find_place
-from trainer_ddp.rendezvous import OneMachine, explained, open_rendezvous, within
-from trainer_ddp.reports import describe, is_final
-from trainer_ddp.worker import choose_backend, resume_after_restart, run_rank
+from trainer_ddp.rendezvous import OneMachine, explained, open_rendezvous
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.rendezvous import RendezvousHandler
 
+    from trainer_core.distributed.place import Place
     from trainer_core.experiment.loading import LoadedExperiment
-    from trainer_ddp.environment import Place
     from trainer_ddp.options import Options
 
 __all__ = ["Workers"]
@@ -81,7 +82,7 @@ class Workers:
             TrainerError: The machines cannot meet.
             Interrupted: A signal came before they met.
         """
-        of_fsdp = ["trainer_ddp.sharding"] if self.options.strategy == "fsdp" else []
+        of_fsdp = ["trainer_core.distributed.sharding"] if self.options.strategy == "fsdp" else []
         for name in (*_LATE_IMPORTS, *of_fsdp):  # once, and not in every worker
             with suppress(ImportError):
                 import_module(name)

@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainer_core.distributed.place import Place
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Place", "find_place", "first_host"]
+__all__ = ["find_place", "first_host"]
 
 _DEFAULT_PORT = 29500
 _FIRST_SLURM_PORT = 20000
 _SLURM_PORTS = 20000
-
-
-@dataclass(frozen=True)
-class Place:
-    """One process among those of a run.
-
-    Attributes:
-        rank: Its number, from 0.
-        local_rank: Its number on its machine, from 0.
-        world_size: How many there are.
-        local_world_size: How many there are on this machine.
-        master_addr: Where the processes meet.
-        master_port: The port of that.
-        attempt: How often the processes were started again.
-    """
-
-    rank: int
-    local_rank: int
-    world_size: int
-    local_world_size: int
-    master_addr: str
-    master_port: int
-    attempt: int = 0
-
-    def to_environment(self) -> dict[str, str]:
-        """Return the variables that torch.distributed reads."""
-        return {
-            "RANK": str(self.rank),
-            "LOCAL_RANK": str(self.local_rank),
-            "WORLD_SIZE": str(self.world_size),
-            "LOCAL_WORLD_SIZE": str(self.local_world_size),
-            "MASTER_ADDR": self.master_addr,
-            "MASTER_PORT": str(self.master_port),
-        }
 
 
 def find_place(environment: Mapping[str, str]) -> Place | None:

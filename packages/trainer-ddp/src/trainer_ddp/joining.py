@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer_ddp.reports import describe, is_told_by_main
-from trainer_ddp.worker import resume_after_restart, run_rank
+from trainer_core.distributed.reports import describe, is_told_by_main
+from trainer_core.distributed.worker import resume_after_restart, run_rank
 
 if TYPE_CHECKING:
+    from trainer_core.distributed.place import Place
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
-    from trainer_ddp.environment import Place
     from trainer_ddp.options import Options
 
 __all__ = ["join"]

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer_core.distributed.reports import rebuild
 from trainer_core.errors import TrainerError
 from trainer_core.results import RunResult
 from trainer_core.storage import to_json_text, write_atomically
-from trainer_ddp.reports import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined] # not in its __all__
 from torch.distributed.elastic.rendezvous import (
@@ -21,24 +18,19 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from trainer_core.errors import Interrupted, MissingPackageError, TrainerError, UserError
+from trainer_core.distributed.waiting import LOOPBACK, within
+from trainer_core.errors import MissingPackageError, TrainerError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from trainer_ddp.options import Options
 
-__all__ = ["LOOPBACK", "OneMachine", "explained", "open_rendezvous", "within"]
-
-Result = TypeVar("Result")
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine that no other machine can use."""
+__all__ = ["OneMachine", "explained", "open_rendezvous"]
 
 _HERE = LOOPBACK[0]
 _DELAY_S = 5.0
 """What is granted beyond a limit, so that torch can say more than that it took too long."""
-_GLANCE_S = 0.1
 
 
 def open_rendezvous(options: Options) -> tuple[RendezvousHandler, str | None]:
@@ -104,50 +96,6 @@ def explained(options: Options) -> Iterator[None]:
         reason = (str(exc.__cause__ or exc) or type(exc).__name__).strip().splitlines()[0]
         msg = f"runner ddp: the other machines cannot be reached at {where}: {reason}"
         raise TrainerError(msg) from exc
-
-
-def within(
-    limit_s: float | None,
-    action: Callable[[], Result],
-    *,
-    signals: Sequence[int] = (),
-) -> Result:
-    """Return what an action returns, and hear signals in the meantime.
-
-    Args:
-        limit_s: How long to wait for it, in seconds: torch waits for ever where another program
-            has the port. None: for ever.
-        action: It goes on in a thread of its own if nobody waits for it any more.
-        signals: Grows with the signals that this process receives.
-
-    Raises:
-        TimeoutError: It took too long.
-        Interrupted: A signal came.
-    """
-    answer: list[tuple[Any, BaseException | None]] = []
-
-    def act() -> None:
-        try:
-            answer.append((action(), None))
-        except BaseException as exc:  # noqa: BLE001 - raised again where it was asked for
-            answer.append((None, exc))
-
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    deadline = None if limit_s is None else time.monotonic() + limit_s
-    while thread.is_alive():
-        thread.join(_GLANCE_S)
-        if signals:
-            name = signal.Signals(signals[0]).name
-            msg = f"interrupted by {name} before the processes met; the same command goes on"
-            raise Interrupted(msg)
-        if deadline is not None and time.monotonic() > deadline:
-            raise TimeoutError
-    result, error = answer[0]
-    if error is not None:
-        raise error
-    done: Result = result
-    return done
 
 
 class OneMachine(RendezvousHandler):

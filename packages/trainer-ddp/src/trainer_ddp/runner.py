@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from policy_constructor.ranges import Count, Positive, PositiveNumber
+    from trainer_core.distributed.place import Place
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
-    from trainer_ddp.environment import Place
 
 __all__ = ["DDPRunner"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from trainer_ddp.options import Options
+    from trainer_core.distributed.options import GroupOptions
 
 __all__ = ["AveragedGradients", "ParallelLosses", "convert_batch_norm"]
 
@@ -58,7 +58,7 @@ class ParallelLosses(Generic[Losses]):
         """Return the losses; after `start`, a backward pass from them averages the gradients."""
         return self._call(*args)
 
-    def start(self, options: Options) -> None:
+    def start(self, options: GroupOptions) -> None:
         """Wrap the losses; all ranks meet here, and get rank 0's weights."""
         module = _StepModule(self._models, self._losses)
         if not module.trained:

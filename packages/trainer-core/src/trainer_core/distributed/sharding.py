@@ -19,7 +19,7 @@ from trainer_core.shards import is_sharded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from trainer_ddp.options import Options
+    from trainer_core.distributed.options import GroupOptions
 
 __all__ = ["ShardedModels", "require_elementwise"]
 
@@ -58,7 +58,7 @@ class ShardedModels:
         UserError: A component cannot be sharded, or a pattern of `fsdp_wrap` matches nothing.
     """
 
-    def __init__(self, models: nn.ModuleDict, options: Options, device_type: str) -> None:
+    def __init__(self, models: nn.ModuleDict, options: GroupOptions, device_type: str) -> None:
         trained = {
             name: module
             for name, module in models.items()
@@ -237,5 +237,5 @@ def _cast_around(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _refuse(what: str) -> NoReturn:
-    msg = f"runner ddp: strategy: fsdp: {what}"
+    msg = f"runner.strategy fsdp: {what}"
     raise UserError(msg)

@@ -16,6 +16,9 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined] # not in
 from torch.distributed.rendezvous import rendezvous
 
 from trainer_core.checkpoint.layout import list_steps
+from trainer_core.distributed.ranks import ProcessGroupRanks
+from trainer_core.distributed.reports import describe, echo, tell_by_main
+from trainer_core.distributed.waiting import LOOPBACK, within
 from trainer_core.engine.build import build_experiment
 from trainer_core.engine.dry_run import dry_run
 from trainer_core.engine.hardware import resolve_device
@@ -26,18 +29,15 @@ from trainer_core.errors import TrainerError, UserError
 from trainer_core.hookspecs import hookimpl
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
-from trainer_ddp.ranks import ProcessGroupRanks
-from trainer_ddp.rendezvous import LOOPBACK, within
-from trainer_ddp.reports import describe, echo, tell_by_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from trainer_core.distributed.options import GroupOptions
+    from trainer_core.distributed.place import Place
     from trainer_core.engine.built import Experiment
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.ranks import Ranks
-    from trainer_ddp.environment import Place
-    from trainer_ddp.options import Options
 
 __all__ = ["choose_backend", "explain_absence", "resume_after_restart", "run_rank"]
 
@@ -50,7 +50,7 @@ _DELAY_S = 5.0
 def run_rank(
     loaded: LoadedExperiment,
     place: Place,
-    options: Options,
+    options: GroupOptions,
     *,
     resume: str | int,
     on_begin: Callable[[], None] = lambda: None,
@@ -88,7 +88,7 @@ def run_rank(
         return fit(built, out_dir, ranks=ranks, resume=resume)
 
 
-def choose_backend(options: Options, device_type: str) -> str:
+def choose_backend(options: GroupOptions, device_type: str) -> str:
     """Return `gloo` or `nccl`.
 
     Raises:
@@ -98,14 +98,12 @@ def choose_backend(options: Options, device_type: str) -> str:
     if backend == "auto":
         backend = "nccl" if device_type == "cuda" else "gloo"
     if options.comm_hook == "bf16" and backend != "nccl":
-        msg = f"runner ddp: comm_hook bf16 needs nccl, this run has {backend}; use comm_hook: fp16"
-        raise UserError(msg)
+        options.refuse(f"comm_hook bf16 needs nccl, this run has {backend}; use comm_hook: fp16")
     if options.backend == "nccl" and device_type != "cuda":
-        msg = (
-            f"runner ddp: backend nccl needs CUDA devices, this run is on {device_type!r}; "
+        options.refuse(
+            f"backend nccl needs CUDA devices, this run is on {device_type!r}; "
             "use backend: gloo, or auto"
         )
-        raise UserError(msg)
     return backend
 
 
@@ -217,7 +215,7 @@ def _build_together(loaded: LoadedExperiment, ranks: ProcessGroupRanks) -> Exper
 
 def _check_together(built: Experiment) -> None:
     """Check what a rank cannot check alone where each has a part of the weights."""
-    from trainer_ddp.sharding import require_elementwise  # noqa: PLC0415 - a second of imports
+    from trainer_core.distributed.sharding import require_elementwise  # noqa: PLC0415 - a second of imports
 
     require_elementwise(built.optimizers)
     check_first_batch(built)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import distributed as dist
 
-from trainer_ddp.parallel import AveragedGradients, ParallelLosses, convert_batch_norm
-from trainer_ddp.reports import PeerLostError, describe, echo, tell_by_main
+from trainer_core.distributed.parallel import AveragedGradients, ParallelLosses, convert_batch_norm
+from trainer_core.distributed.reports import PeerLostError, describe, echo, tell_by_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from trainer_ddp.environment import Place
-    from trainer_ddp.options import Options
-    from trainer_ddp.sharding import ShardedModels
+    from trainer_core.distributed.options import GroupOptions
+    from trainer_core.distributed.place import Place
+    from trainer_core.distributed.sharding import ShardedModels
 
 __all__ = ["ProcessGroupRanks"]
 
@@ -52,7 +52,9 @@ class ProcessGroupRanks:
         device_type: Where the models will be: `cpu` or `cuda`.
     """
 
-    def __init__(self, place: Place, options: Options, timeout_s: float, device_type: str) -> None:
+    def __init__(
+        self, place: Place, options: GroupOptions, timeout_s: float, device_type: str
+    ) -> None:
         self.rank = place.rank
         self.local_rank = place.local_rank
         self.world_size = place.world_size
@@ -144,7 +146,7 @@ class ProcessGroupRanks:
     def shard(self, models: nn.ModuleDict) -> None:
         """Leave each process a part of the trained components, with `strategy: fsdp`."""
         if self.is_sharded:
-            from trainer_ddp.sharding import ShardedModels  # noqa: PLC0415 - a second of imports
+            from trainer_core.distributed.sharding import ShardedModels  # noqa: PLC0415 - a second of imports
 
             self._sharded = ShardedModels(models, self._options, self._device_type)
 

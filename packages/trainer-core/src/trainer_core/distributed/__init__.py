@@ -1,0 +1,1 @@
+"""One experiment in several processes that meet through torch.distributed; runners start them."""
