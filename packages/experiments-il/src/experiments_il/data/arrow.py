@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.errors import DatasetError, MissingPackageError
+from experiments_il.data.optional_packages import import_optional
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,13 +15,7 @@ __all__ = ["pa", "pc", "pq", "read_table"]
 
 
 def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as exc:
-        if exc.name is None or exc.name.partition(".")[0] != "pyarrow":
-            raise
-        need = "reading and writing LeRobot data sets"
-        raise MissingPackageError(need, "experiments-il[lerobot]") from exc
+    return import_optional(module, "reading and writing LeRobot data sets", "lerobot")
 
 
 pa = _import("pyarrow")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.data.optional_packages import import_optional
 from experiments_il.data.stored_columns import StoredArray
-from trainer_core.errors import DatasetError, MissingPackageError
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +20,7 @@ _IMAGES_AT_ONCE = 32
 
 def import_h5py() -> Any:
     """Return h5py, or raise `MissingPackageError`."""
-    try:
-        return importlib.import_module("h5py")
-    except ModuleNotFoundError as exc:
-        need = "reading and writing HDF5 data sets"
-        raise MissingPackageError(need, "experiments-il[hdf5]") from exc
+    return import_optional("h5py", "reading and writing HDF5 data sets", "hdf5")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer_core.errors import DatasetError, MissingPackageError
+from experiments_il.data.optional_packages import import_optional
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,9 +73,4 @@ def encode_png(frame_hwc: NDArray[np.uint8]) -> bytes:
 
 
 def _pillow() -> Any:
-    try:
-        from PIL import Image  # noqa: PLC0415 - optional package
-    except ModuleNotFoundError as exc:
-        need = "reading images from LeRobot data sets"
-        raise MissingPackageError(need, "experiments-il[lerobot]") from exc
-    return Image
+    return import_optional("PIL.Image", "reading images from LeRobot data sets", "lerobot")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from trainer_core.errors import DatasetError, MissingPackageError
+from experiments_il.data.optional_packages import import_optional
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,9 +189,6 @@ class VideoFile:
 
 def import_av() -> Any:
     """Return PyAV, or raise `MissingPackageError`."""
-    try:
-        import av.video.reformatter  # noqa: PLC0415 - optional package
-    except ModuleNotFoundError as exc:
-        need = "reading and writing videos"
-        raise MissingPackageError(need, "experiments-il[video]") from exc
-    return av
+    need = "reading and writing videos"
+    import_optional("av.video.reformatter", need, "video")
+    return import_optional("av", need, "video")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from experiments_il.data.array_source import ArraySource
 from experiments_il.data.episodes import Episodes
+from experiments_il.data.optional_packages import import_optional
 from experiments_il.data.zarr_layout import ENDS, read_layout, zarr_columns
-from trainer_core.errors import DatasetError, MissingPackageError
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,11 +85,7 @@ def open_zarr_replay(
 
 def import_zarr() -> Any:
     """Return zarr, or raise `MissingPackageError`."""
-    try:
-        return importlib.import_module("zarr")
-    except ModuleNotFoundError as exc:
-        need = "reading and writing zarr stores"
-        raise MissingPackageError(need, "experiments-il[zarr]") from exc
+    return import_optional("zarr", "reading and writing zarr stores", "zarr")
 
 
 @contextmanager
