@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from experiments_il.data.relative_actions import absolute_chunk, reference_of
 from experiments_il.flow import Solver, VelocityField, evaluations, integrate
 from trainer_core.errors import UserError
 from trainer_core.random import derive_seed
@@ -164,7 +165,9 @@ class FlowMatchingPolicy:
         self.encode = encode
         self.decoder = decoder
         self.normalizer = normalizer
-        self.observation_keys = observation_keys
+        reference = reference_of(normalizer, action_key)
+        needed = () if reference is None else (reference,)
+        self.observation_keys = tuple(dict.fromkeys((*observation_keys, *needed)))
         self.action_key = action_key
         self.chunk = chunk or ChunkSettings()
         self.num_inference_steps = num_inference_steps
@@ -193,9 +196,9 @@ class FlowMatchingPolicy:
             noise = torch.randn(memory.shape[0], *self.noise_shape)
         field, start = self._field(memory, noise.to(memory))
         chunk = integrate(field, start, steps=self.num_inference_steps, solver=self.solver)
-        if self.action_key not in self.normalizer.keys:
-            return chunk
-        return self.normalizer.unnormalize(self.action_key, chunk)
+        if self.action_key in self.normalizer.keys:
+            chunk = self.normalizer.unnormalize(self.action_key, chunk)
+        return absolute_chunk(self.normalizer, self.action_key, chunk, known)
 
     def _field(self, memory: Tensor, noise: Tensor) -> tuple[VelocityField, Tensor]:
         """Return the velocity field of these observations, and where its flow begins."""

@@ -51,6 +51,7 @@ def describe_features(
     named = [("windows", key) for key in windows]
     named += [("delta_timestamps", key) for key in deltas]
     named += [("normalize", key) for key in parameters.get("normalize") or {}]
+    named += [("relative_actions", key) for key in parameters.get("relative_actions") or {}]
     places: list[tuple[tuple[str | int, ...], str]] = [((name, key), key) for name, key in named]
     places += [(("keys", index), key) for index, key in enumerate(keys or ())]
     wrong = [each for each in places if each[1] not in features and each[1] not in _ALWAYS]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from experiments_il.data.column_store import ColumnStore
+    from experiments_il.data.relative_actions import RelativeKey
 
 __all__ = ["BatchFeature", "WindowDataset"]
 
@@ -47,6 +48,7 @@ class WindowDataset:
             added. `task` is the task string.
         episodes: Episodes to draw samples from; None for all. The order of samples stays that of
             the data set.
+        relative: Keys whose values are differences to the current frame's value of another key.
 
     Raises:
         DatasetError: There is no such key or episode.
@@ -58,6 +60,7 @@ class WindowDataset:
         offsets: Mapping[str, Sequence[int]] | None = None,
         keys: Sequence[str] | None = None,
         episodes: Sequence[int] | None = None,
+        relative: Sequence[RelativeKey] = (),
     ) -> None:
         offsets = offsets or {}
         features = store.source.features
@@ -72,6 +75,7 @@ class WindowDataset:
         self._rows = _rows_of(store, self._episodes)
         self._windows = {key: Window(values) for key, values in offsets.items()}
         self._names = names
+        self._relative = {each.key: each for each in relative}
         self._features = {key: spec for name in names for key, spec in self._describe(name)}
         self._readers = self._build_readers()
 
@@ -162,7 +166,15 @@ class WindowDataset:
         return describe_key(name, self._store.source.features.get(name), length)
 
     def _build_readers(self) -> dict[str, _Reader]:
-        return {name: self._build_reader(name) for name in self._names}
+        readers = {name: self._build_reader(name) for name in self._names}
+        for name, relative in self._relative.items():
+            if name in readers:
+                readers[name] = self._relative_reader(relative, readers[name])
+        return readers
+
+    def _relative_reader(self, relative: RelativeKey, read: _Reader) -> _Reader:
+        reference = self._store.numbers(relative.reference)
+        return lambda edges: relative.subtract(read(edges), reference[edges.rows])
 
     def _build_reader(self, name: str) -> _Reader:
         store, window = self._store, self._windows.get(name)

@@ -35,6 +35,10 @@ def pad_norm_stats(
             width = pad.get(key, values.shape[-1])
             missing = [(0, 0)] * (values.ndim - 1) + [(0, width - values.shape[-1])]
             result[key][name] = np.pad(values, missing, constant_values=fill).tolist()
+        if "relative" in entry:
+            dims = entry["relative"]["dims"]
+            wide = [*dims, *[None] * (pad.get(key, len(dims)) - len(dims))]
+            result[key]["relative"] = {**entry["relative"], "dims": wide}
     return result
 
 
@@ -58,6 +62,7 @@ def merge_norm_stats(
     """
     check_same_modes(parts)
     padded = [pad_norm_stats(stats, pad, np.nan) for stats in parts.values()]
+    _check_same_relations(list(parts), padded)
     merged: dict[str, dict[str, Any]] = {}
     for key, first in padded[0].items():
         columns = {
@@ -68,6 +73,7 @@ def merge_norm_stats(
         merged[key] = {
             "mode": first["mode"],
             **{name: each.tolist() for name, each in values.items()},
+            **({"relative": first["relative"]} if "relative" in first else {}),
         }
     return merged
 
@@ -86,6 +92,17 @@ def check_same_modes(parts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> No
                 message = (
                     f"normalize: '{key}' has {ways[0]} in '{name}' and {ways[1]} in '{other}'; "
                     "say the same for all"
+                )
+                raise DatasetError(message)
+
+
+def _check_same_relations(names: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> None:
+    for key, entry in parts[0].items():
+        for name, other in zip(names[1:], parts[1:], strict=True):
+            if other[key].get("relative") != entry.get("relative"):
+                message = (
+                    f"relative_actions: '{key}' is relative in another way in '{names[0]}' than in "
+                    f"'{name}'; say the same for all, or give 'statistics' the name of a data set"
                 )
                 raise DatasetError(message)
 

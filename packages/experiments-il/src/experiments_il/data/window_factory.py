@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from experiments_il.data.column_store import ColumnStore
     from experiments_il.data.lerobot_format import Feature
+    from experiments_il.data.relative_actions import RelativeKey
     from experiments_il.data.source import FrameSource
     from policy_constructor.ranges import Fraction
     from trainer_core.protocols import Batch
@@ -39,6 +40,11 @@ class WindowFactory(ABC):
         normalize: How the engine normalises a key: `mean_std`, `min_max` (to [-1, 1]),
             `quantiles` (1st to 99th percentile to [-1, 1]) or `identity`. Statistics are those of
             the whole data set.
+        relative_actions: Keys that become differences to the current frame's value of another
+            key, such as `{action: {reference: observation.state, dims: [0, 1, 2, null]}}`: `dims`
+            has the dimension of the reference that belongs to each dimension of the key, and null
+            where it stays absolute, as for a gripper; all in their order if left out. Statistics
+            are those of the relative chunks; a policy acts in absolute units.
         val_fraction: Share of the episodes kept for validation, in [0, 1); at least one episode
             on each side. 0 means no validation set.
         split_seed: Which episodes those are; adding episodes to a data set moves few.
@@ -55,6 +61,7 @@ class WindowFactory(ABC):
         keys: list[str] | None = None,
         episodes: list[int] | None = None,
         normalize: dict[str, Literal["mean_std", "min_max", "quantiles", "identity"]] | None = None,
+        relative_actions: dict[str, dict[str, Any]] | None = None,
         val_fraction: Fraction = 0.0,
         split_seed: int = 0,
         cache_dir: str | None = None,
@@ -65,6 +72,7 @@ class WindowFactory(ABC):
         self._keys = keys
         self._episodes = episodes
         self._normalize = dict(normalize or {})
+        self._relative = dict(relative_actions or {})
         self._val_fraction = val_fraction
         self._split_seed = split_seed
         self._cache_dir = Path(cache_dir).expanduser() if cache_dir else None
@@ -104,6 +112,7 @@ class WindowFactory(ABC):
         del opt_params, params
         from experiments_il.data.column_store import ColumnStore  # noqa: PLC0415 - numpy, when used
         from experiments_il.data.dataset import WindowDataset  # noqa: PLC0415 - torch, when used
+        from experiments_il.data.relative_actions import relative_stats  # noqa: PLC0415 - numpy
         from experiments_il.data.statistics import norm_stats  # noqa: PLC0415 - numpy, when used
 
         source = self.open_source()
@@ -111,11 +120,15 @@ class WindowFactory(ABC):
         offsets = self._offsets(source.fps)
         self._check_normalized_keys(store)
         train, val = self._split(len(source.episodes), self.choose_episodes(source))
-        dataset = WindowDataset(store, offsets, self._keys, train)
+        relative = self._relative_keys(source.features, offsets)
+        dataset = WindowDataset(store, offsets, self._keys, train, relative)
         modes = {key: mode for key, mode in self._normalize.items() if key in dataset.features}
-        result = {"dataset": dataset, "norm_stats": norm_stats(modes, source.statistics(), store)}
+        stats = norm_stats(modes, source.statistics(), store)
+        for each in relative:
+            stats[each.key] = relative_stats(store, each, offsets, modes.get(each.key, "identity"))
+        result = {"dataset": dataset, "norm_stats": stats}
         if val:
-            result["val_dataset"] = WindowDataset(store, offsets, self._keys, val)
+            result["val_dataset"] = WindowDataset(store, offsets, self._keys, val, relative)
         return result
 
     def describe_batch(self, size: int) -> Batch | None:
@@ -170,6 +183,17 @@ class WindowFactory(ABC):
             message = f"{self._root}: val_fraction needs at least two episodes, found {len(val)}"
             raise DatasetError(message)
         return train, val
+
+    def _relative_keys(
+        self, features: Mapping[str, Feature], offsets: Mapping[str, tuple[int, ...]]
+    ) -> list[RelativeKey]:
+        from experiments_il.data.relative_actions import relative_keys  # noqa: PLC0415 - numpy, when used
+
+        try:
+            return relative_keys(self._relative, features, offsets)
+        except DatasetError as error:
+            message = f"{self._root}: {error}"
+            raise DatasetError(message) from error
 
     def _check_normalized_keys(self, store: ColumnStore) -> None:
         from experiments_il.data.lerobot_format import nearest_hint  # noqa: PLC0415 - numpy, when used
