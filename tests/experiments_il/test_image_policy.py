@@ -102,3 +102,17 @@ def test_frozen_camera_keeps_its_weights(train: Callable[..., RunResult], tmp_pa
     other = f"run.out_dir={tmp_path / 'frozen'}"
     frozen = train("trainer.max_steps=3", "models.camera.freeze=true", weights, other)
     assert camera(frozen) == camera(first)
+
+
+def test_augmented_run_resumes_exactly(train: Callable[..., RunResult], tmp_path: Path) -> None:
+    def camera(result: RunResult) -> bytes:
+        return (result.out_dir / "checkpoints/step-000000004/model.camera.safetensors").read_bytes()
+
+    augment = "trainer.augment=[{_type_: random_shift, padding: 6}, {_type_: color_jitter}]"
+    changes = ["optimizer.total_steps=40", "trainer.max_steps=4"]
+    whole = camera(train(augment, *changes))
+    plain = camera(train(*changes, f"run.out_dir={tmp_path / 'plain'}"))
+    cut = [augment, *changes, f"run.out_dir={tmp_path / 'cut'}"]
+    train(*cut, "trainer.max_steps=2")
+    assert camera(train(*cut)) == whole
+    assert plain != whole

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
+from experiments_il.augment import CameraAugmentation
 from experiments_il.flow import Solver, TimeLaw, interpolate, sample_time
 from experiments_il.policy import ChunkSettings, Condition, FlowMatchingPolicy
 from trainer_core.errors import DatasetError, UserError
 from trainer_core.step import LossTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
+    from experiments_il.augment import Augmentation
     from policy_constructor.ranges import Fraction, Positive
     from trainer_core.normalize import Normalizer
     from trainer_core.protocols import Batch, StepContext
@@ -52,6 +54,8 @@ class ChunkPolicyTrainer(LossTrainer):
             `<camera>.depth` of the info embedder.
         camera_drop: Probability with which one camera of a sample is replaced by a learned token
             while training; needs `droppable` of the info embedder.
+        augment: Changes of the cameras' images while training, in order, each a component such as
+            `{_type_: random_shift}`; a mapping has one or several for each of some cameras.
         action_key: Key of the action chunks.
         time_law: Density of the training times: `beta(1,1.5)` or `uniform`.
         num_inference_steps: Time steps of sampling. 10 is usual; 1 averages the data's modes.
@@ -82,6 +86,7 @@ class ChunkPolicyTrainer(LossTrainer):
         cameras: dict[str, str] | None = None,
         depth_models: dict[str, str] | None = None,
         camera_drop: Fraction = 0.0,
+        augment: Augmentation | Sequence[Augmentation] | Mapping[str, Any] | None = None,
         action_key: str = "action",
         time_law: TimeLaw = "beta(1,1.5)",
         num_inference_steps: Positive = 10,
@@ -96,6 +101,7 @@ class ChunkPolicyTrainer(LossTrainer):
         self.depth_models = _find_depth_models(models, depth_models or {}, optimizers)
         self.cameras = tuple(cameras or {})
         self.camera_drop = camera_drop
+        self.augmentation = CameraAugmentation(self.cameras, augment)
         self.state_key = state_key
         self.action_key = action_key
         self.time_law: TimeLaw = time_law
@@ -128,7 +134,7 @@ class ChunkPolicyTrainer(LossTrainer):
 
         Args:
             observation: Key to `(B, T, ...)` or `(B, ...)`.
-            step: A training step, in which cameras may be dropped; None: acting.
+            step: A training step, which augments images and may drop cameras; None: acting.
 
         Raises:
             DatasetError: An observation is missing, or its shape does not fit its encoder.
@@ -139,6 +145,7 @@ class ChunkPolicyTrainer(LossTrainer):
             raise DatasetError(message)
         embedder = self.models[_INFO_EMBEDDER]
         try:
+            observation = self.augmentation(observation, step)
             tokens = {
                 key: self.models[name](observation[key]) for key, name in self.encoders.items()
             }

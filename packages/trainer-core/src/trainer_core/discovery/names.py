@@ -143,6 +143,9 @@ _OTHER_WHEELS = {
     ("block", "state_vae"): "experiments-il",
     ("block", "action_vae"): "experiments-il",
     ("block", "image_vae"): "experiments-il",
+    ("block", "color_jitter"): "experiments-il",
+    ("block", "random_crop"): "experiments-il",
+    ("block", "random_shift"): "experiments-il",
 }
 
 
