@@ -1,18 +1,36 @@
 """A task with two equally good ways, so small that a test can learn it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from experiments_il.blocks.info import InfoEmbedder
 from experiments_il.blocks.state import StateEncoder
+from experiments_il.data.writer import LeRobotWriter
 from trainer_core.normalize import Normalizer
 from trainer_core.step import LossTrainer
 
 HORIZON, ACTION, STATE, WIDTH = 8, 2, 1, 32
+EXPERIMENT = """\
+schema_version: 1
+run: {name: states, out_dir: ROOT/run, threads: 1}
+models:
+  state_encoder: {_type_: state_encoder, state_dim: 39, width: 16, hidden: []}
+  info_embedder: {_type_: info_embedder, sources: {observation.state: 16}, width: 16}
+  action_decoder:
+    {_type_: mlp_action_decoder, action_dim: 4, horizon: 8, memory_width: 16, width: 16}
+data: {_type_: lerobot, root: ROOT/data, windows: {action: [0, 8]}, batch_size: 8}
+loss: {_type_: l2}
+optimizer: {_type_: optim_cls.Adam, lr: 0.003}
+trainer: {_type_: naive_flow_matching_policy_trainer, max_steps: 8, n_action_steps: 4}
+callbacks: [{_type_: cb.ema, decay: 0.9}]
+loggers: []
+"""
 
 
 @dataclass(frozen=True)
@@ -66,3 +84,25 @@ class TwoModes:
 def two_modes() -> TwoModes:
     """Return the task."""
     return TwoModes()
+
+
+@pytest.fixture(scope="session")
+def experiment_of_states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an experiment file on a tiny data set of the sizes of Meta-World, seen in a second.
+
+    States have 39 numbers, actions 4, chunks 8 actions; averaged weights are kept.
+    """
+    root = tmp_path_factory.mktemp("states")
+    features = {
+        "observation.state": {"dtype": "float32", "shape": [39]},
+        "action": {"dtype": "float32", "shape": [4]},
+    }
+    rng = np.random.default_rng(0)
+    with LeRobotWriter.create(root / "data", fps=10, features=features) as writer:
+        for length in (12, 9):
+            state = rng.normal(size=(length, 39)).astype(np.float32)
+            action = np.tanh(state[:, :4])
+            writer.add_episode({"observation.state": state, "action": action}, "move")
+    file = root / "experiment.yaml"
+    file.write_text(EXPERIMENT.replace("ROOT", str(root)), encoding="utf-8")
+    return file

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from experiments_il.exported import load_policy
+from experiments_il import load_policy
 from trainer_core.cli import main
 from trainer_core.engine.build import build_experiment
 from trainer_core.engine.loop import fit

@@ -21,10 +21,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from policy_constructor.config.node import Path
+    from trainer_core.discovery.plugins import Plugins
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.experiment.schema import OptimizerSection
 
-__all__ = ["build_optimizers", "build_schedules", "component_place", "split_parameters"]
+__all__ = [
+    "build_optimizers",
+    "build_schedules",
+    "component_place",
+    "optimizer_factory",
+    "split_parameters",
+]
 
 _SHARED = "default"
 _NO_DECAY = "no_decay"
@@ -71,7 +78,7 @@ def build_optimizers(
             for group in split_parameters(name, parameters, section)
         ]
         with placed(loaded.resolved, *places[key]):
-            factories[key] = _optimizer_factory(section.component, loaded)
+            factories[key] = optimizer_factory(section.component, loaded.plugins)
             optimizers[key] = factories[key].build(groups)
         _require_known_settings(loaded, places[key], section, factories[key], optimizers[key])
     return optimizers, factories
@@ -227,24 +234,26 @@ def _require_known_settings(
         raise ConfigError(problems)
 
 
-def _optimizer_factory(spec: Mapping[str, Any], loaded: LoadedExperiment) -> Any:
+def optimizer_factory(spec: Mapping[str, Any], plugins: Plugins) -> Any:
+    """Return the factory that a spec names, also for a class of `torch.optim`.
+
+    Raises:
+        ConfigError: The component cannot be had, or refuses a value.
+    """
     kinds = ("optim_factory", "optim_cls")
-    if loaded.plugins.find(spec["_type_"], kinds).kind == "optim_cls":
-        arguments = _arguments(spec)
-        return ClassOptimizerFactory(_load(spec, kinds, loaded), spec["_type_"], arguments)
-    return instantiate(spec, loaded.plugins, kind=kinds)
+    target = load_component(spec["_type_"], plugins, kind=kinds)
+    if plugins.find(spec["_type_"], kinds).kind == "optim_cls":
+        return ClassOptimizerFactory(target, spec["_type_"], _arguments(spec))
+    return instantiate(spec, plugins, kind=kinds)
 
 
 def _scheduler_factory(spec: Mapping[str, Any], loaded: LoadedExperiment) -> Any:
     kinds = ("sched_factory", "sched_cls")
     if loaded.plugins.find(spec["_type_"], kinds).kind == "sched_cls":
         arguments = _arguments(spec)
-        return ClassSchedulerFactory(_load(spec, kinds, loaded), spec["_type_"], arguments)
+        target = load_component(spec["_type_"], loaded.plugins, kind=kinds)
+        return ClassSchedulerFactory(target, spec["_type_"], arguments)
     return instantiate(spec, loaded.plugins, kind=kinds)
-
-
-def _load(spec: Mapping[str, Any], kinds: tuple[str, ...], loaded: LoadedExperiment) -> Any:
-    return load_component(spec["_type_"], loaded.plugins, kind=kinds)
 
 
 def _arguments(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""A verified checkpoint -> models, trainer and statistics, as an evaluation in the run has them.
+
+Nothing of the data set is opened, and no optimizer goes on from here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from policy_constructor.build import from_ir
+from policy_constructor.config import resolve_config
+from policy_constructor.errors import ConfigError
+from trainer_core.checkpoint.document import read_state
+from trainer_core.checkpoint.packing import unpack
+from trainer_core.discovery.plugins import discover
+from trainer_core.engine.optimizers import optimizer_factory
+from trainer_core.errors import CheckpointError
+from trainer_core.experiment.model_plans import plan_models
+from trainer_core.experiment.schema import OptimizerSection, TrainerSection
+from trainer_core.instantiate import instantiate, load_component
+from trainer_core.normalize import Normalizer
+from trainer_core.weights import load_state_strictly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from policy_constructor.config import ResolvedConfig
+    from trainer_core.checkpoint.reader import Checkpoint
+    from trainer_core.discovery.plugins import Plugins
+
+__all__ = ["Trained", "build_acting_trainer", "load_trained", "restricted_plugins"]
+
+_CONFIG = "config.resolved.yaml"
+_READ = frozenset({"io", "loss", "model", "models", "optimizer", "trainer"})
+
+
+@dataclass
+class Trained:
+    """What a checkpoint holds, put together to act.
+
+    Attributes:
+        models: The components by name, in eval mode, without gradients.
+        trainer: The trainer, without optimizers.
+        normalizer: Statistics of the data set.
+        config: The experiment file that it was trained with, as plain data.
+        step: Optimizer steps done.
+        weights: `ema`, `averaged` (by the optimizer) or `trained`.
+    """
+
+    models: nn.ModuleDict
+    trainer: Any
+    normalizer: Normalizer
+    config: dict[str, Any]
+    step: int
+    weights: str
+
+
+def load_trained(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device | str = "cpu",
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> Trained:
+    """Build what a checkpoint was saved from, with the weights that its evaluation measures.
+
+    These are the averages of `cb.ema` where there are any, else those of an optimizer that
+    averages weights itself, else the trained ones.
+
+    Args:
+        checkpoint: A verified checkpoint.
+        device: Where the models are put.
+        parameters: Parameters of the trainer that are to be other than in training.
+
+    Raises:
+        CheckpointError: It has no record of its experiment, or its weights do not fit that.
+        ConfigError: A component is not installed, or refuses a value.
+    """
+    resolved = _read_config(checkpoint)
+    config = resolved.data
+    plugins = restricted_plugins(config)
+    models = _build_models(resolved, plugins).to(device)
+    trainer = build_acting_trainer(config, models, device, plugins, parameters)
+    document = read_state(checkpoint)
+    for name, module in models.items():
+        _load(checkpoint, f"model.{name}.safetensors", module, name, document)
+    is_averaged = _average(checkpoint, document, config, models, plugins)
+    averages = [name for name in models if checkpoint.has(f"ema.{name}.safetensors")]
+    for name in averages:
+        _load(checkpoint, f"ema.{name}.safetensors", models[name], name, document)
+    models.eval().requires_grad_(requires_grad=False)
+    normalizer = Normalizer(checkpoint.read_json("norm_stats.json")).to(device)
+    weights = "ema" if averages else "averaged" if is_averaged else "trained"
+    return Trained(models, trainer, normalizer, config, checkpoint.step, weights)
+
+
+def restricted_plugins(config: Mapping[str, Any]) -> Plugins:
+    """Return the installed components that an experiment's `plugins:` section leaves."""
+    section = config.get("plugins") or {}
+    return discover().restricted(
+        disable=section.get("disable") or [], prefer=section.get("prefer") or {}
+    )
+
+
+def build_acting_trainer(
+    config: Mapping[str, Any],
+    models: nn.ModuleDict,
+    device: torch.device | str,
+    plugins: Plugins,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """Return the trainer of an experiment without optimizers: it puts components together.
+
+    Args:
+        config: Plain data with the sections `trainer`, `loss` and `io`.
+        models: The components.
+        device: Where they are.
+        plugins: Where components are found.
+        parameters: Parameters of the trainer that replace those of the section.
+
+    Raises:
+        ConfigError: A component is not installed, or refuses a value.
+    """
+    engine = TrainerSection.engine_keys()
+    section = config.get("trainer") or {}
+    spec = {key: value for key, value in section.items() if key not in engine} | dict(parameters)
+    loss = config.get("loss")
+    supplied: dict[str, Any] = {"models": models, "optimizers": {}, "device": device}
+    supplied["loss"] = None if loss is None else instantiate(loss, plugins, kind="loss").build()
+    trainer_class = load_component(str(spec.get("_type_")), plugins, kind="trainer")
+    if "io" in inspect.signature(trainer_class).parameters and config.get("io") is not None:
+        supplied["io"] = instantiate(config["io"], plugins, kind="io")
+    return instantiate(spec, plugins, kind="trainer", **supplied)
+
+
+def _read_config(checkpoint: Checkpoint) -> ResolvedConfig:
+    """Return the experiment's file; what is wrong in sections that are not used does not matter."""
+    if not checkpoint.has(_CONFIG):
+        msg = f"{checkpoint.path} has no {_CONFIG}: its model was put together in Python"
+        raise CheckpointError(msg)
+    resolved = resolve_config(checkpoint.path / _CONFIG, strict=False)
+    problems = [p for p in resolved.problems if not p.path or p.path.split(".")[0] in _READ]
+    if problems:
+        raise ConfigError(problems)
+    return resolved
+
+
+def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
+    plans, problems = plan_models(resolved, plugins)
+    if problems:
+        raise ConfigError(problems)
+    registries = plugins.registries
+    models = nn.ModuleDict()
+    for name, plan in plans.items():
+        models[name] = from_ir(plan.graph, blocks=registries["block"], ops=registries["op"])
+    return models
+
+
+def _load(
+    checkpoint: Checkpoint, file: str, module: nn.Module, name: str, document: Mapping[str, Any]
+) -> None:
+    """Load a component's file; averages also hold buffers that a state dict leaves out."""
+    tensors = checkpoint.read_tensors(file)
+    for alias, canonical in document["aliases"].get(name, {}).items():
+        if canonical in tensors:
+            tensors.setdefault(alias, tensors[canonical])
+    passing = {key for key, _ in module.named_buffers()} - set(module.state_dict())
+    kept = {key: tensor for key, tensor in tensors.items() if key not in passing}
+    load_state_strictly(module, kept, component=name, origin=str(checkpoint.path / file))
+
+
+def _average(
+    checkpoint: Checkpoint,
+    document: Mapping[str, Any],
+    config: Mapping[str, Any],
+    models: nn.ModuleDict,
+    plugins: Plugins,
+) -> bool:
+    """Let optimizers that average weights put the averages in; return whether there is one."""
+    named = {
+        f"{component}/{name}": parameter
+        for component, module in models.items()
+        for name, parameter in module.named_parameters()
+    }
+    is_averaged = False
+    for name, packed in document["optimizers"].items():
+        groups = packed["param_groups"]
+        if any(key not in named for group in groups for key in group["params"]):
+            continue
+        spec = _optimizer_spec(config, name)
+        optimizer = optimizer_factory(spec, plugins).build(
+            [{"params": [named[key] for key in group["params"]]} for group in groups]
+        )
+        if callable(getattr(optimizer, "eval", None)):
+            _restore(optimizer, packed, checkpoint.read_tensors(f"optim.{name}.safetensors"))
+            optimizer.eval()
+            is_averaged = True
+    return is_averaged
+
+
+def _restore(optimizer: torch.optim.Optimizer, packed: Any, tensors: Mapping[str, Tensor]) -> None:
+    content = unpack(packed, tensors)
+    ordered = [key for group in content["param_groups"] for key in group["params"]]
+    number = {key: position for position, key in enumerate(ordered)}
+    optimizer.load_state_dict(
+        {
+            "state": {number[key]: values for key, values in content["state"].items()},
+            "param_groups": [
+                {**group, "params": [number[key] for key in group["params"]]}
+                for group in content["param_groups"]
+            ],
+        }
+    )
+
+
+def _optimizer_spec(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the optimizer of that name without what only its grouping needs."""
+    components = config.get("models") or {"model": config.get("model") or {}}
+    own = (components.get(name) or {}).get("optimizer")
+    section = own if own is not None else config.get("optimizer") or {}
+    engine = OptimizerSection.engine_keys()
+    return {key: value for key, value in section.items() if key not in engine}
