@@ -41,7 +41,7 @@ def test_demonstrations_are_described_before_they_are_recorded(tmp_path: Path) -
     root = str(tmp_path / "none")
     batch = MetaWorldDemonstrations("reach-v3", root, **WINDOWS).describe_batch(2)
     assert batch is not None
-    shapes = recorded.describe({"root": root, **WINDOWS}, reported)
+    shapes = recorded.describe_metaworld({"root": root, **WINDOWS}, reported)
     assert shapes == {key: tuple(value.shape[1:]) for key, value in batch.items()}
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from experiments_il.policy import ChunkSettings
-from experiments_il.sim import evaluator as module
-from experiments_il.sim.evaluator import MetaWorldEvaluator
+from experiments_il.sim.environment import Observation, Outcome
+from experiments_il.sim.evaluator import MetaWorldEvaluator, SimulationError
+from experiments_il.sim.schematic import draw_state
 from experiments_il.sim.statistics import wilson_interval
 from trainer_core.errors import UserError
 from trainer_core.normalize import Normalizer
@@ -45,43 +45,52 @@ class ScriptedPolicy:
         return action.unsqueeze(1).expand(-1, 2, -1)
 
 
-class FakeEnv:
+class FakeEnvironment:
     """Episode k succeeds at step k + 1, unless k is odd; the state holds the episode's number."""
+
+    action_dim, fps, max_steps = 4, 20, 500
+    observation_shapes: Mapping[str, tuple[int, ...]] = {KEY: (39,)}
+    action_low, action_high = -np.ones(4), np.ones(4)
+    breaks_in: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.closed = False
+        self.state = np.zeros(39)
 
-    def reset(self, options: dict[str, int]) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        self.episode, self.steps = options["episode"], 0
-        return np.full(39, self.episode, dtype=np.float64), {}
+    def reset(self, episode: int) -> Observation:
+        self.episode, self.steps = episode, 0
+        return self.observe()
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        assert np.abs(action).max() <= 1
+    def step(self, action: NDArray[np.float32]) -> Outcome:
         self.steps += 1
+        if self.episode in self.breaks_in:
+            message = "unstable"
+            raise ValueError(message)
         success = self.episode % 2 == 0 and self.steps > self.episode
-        state = np.full(39, self.episode, dtype=np.float64)
-        return state, 0.5, False, False, {"success": float(success)}
+        return Outcome(self.observe(), 0.5, success, done=False)
+
+    def observe(self) -> Observation:
+        self.state = np.full(39, float(self.episode))
+        return {KEY: self.state.astype(np.float32)}
+
+    def render(self) -> NDArray[np.uint8]:
+        return draw_state(self.state)
 
     def close(self) -> None:
         self.closed = True
 
 
 @pytest.fixture
-def envs(monkeypatch: pytest.MonkeyPatch) -> list[FakeEnv]:
+def envs(monkeypatch: pytest.MonkeyPatch) -> list[FakeEnvironment]:
     """The fake environments that were made."""
-    made: list[FakeEnv] = []
+    made: list[FakeEnvironment] = []
 
-    def make_env(task: str, seed: int, *, render: bool = False) -> FakeEnv:
-        if render:
-            message = "no picture"
-            raise UserError(message)
-        made.append(FakeEnv())
+    def make_environment(_evaluator: MetaWorldEvaluator, *, film: bool) -> FakeEnvironment:
+        made.append(FakeEnvironment())
         return made[-1]
 
-    monkeypatch.setattr(module, "make_env", make_env)
-    monkeypatch.setattr(module, "require_task", lambda _: None)
+    monkeypatch.setattr(MetaWorldEvaluator, "make_environment", make_environment)
+    monkeypatch.setattr(MetaWorldEvaluator, "require_task", lambda *_: None)
     return made
 
 
@@ -121,7 +130,7 @@ def test_episodes_do_not_depend_on_their_number_of_lanes(tmp_path: Path, num_env
     ]
 
 
-def test_lanes_share_one_batch_and_are_closed(tmp_path: Path, envs: list[FakeEnv]) -> None:
+def test_lanes_share_one_batch_and_are_closed(tmp_path: Path, envs: list[FakeEnvironment]) -> None:
     policy = ScriptedPolicy()
     evaluator = MetaWorldEvaluator("fake", episodes=3, max_steps=4, num_envs=3, video_episodes=0)
     evaluator.evaluate(make_context(tmp_path, policy))
@@ -152,15 +161,44 @@ def test_immediate_interruption_claims_no_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("envs")
-def test_without_pictures_the_state_is_drawn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_broken_episode_is_marked_and_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    MetaWorldEvaluator("fake", episodes=2, max_steps=5).evaluate(
-        make_context(tmp_path, ScriptedPolicy())
+    monkeypatch.setattr(FakeEnvironment, "breaks_in", (1, 4))
+    evaluator = MetaWorldEvaluator("fake", episodes=6, max_steps=4, num_envs=2, video_episodes=0)
+    result = evaluator.evaluate(make_context(tmp_path, ScriptedPolicy()))
+    assert (result["n"], result["broken"], result["success_rate"]) == (4, 2, 0.5)
+    assert [line.get("error") for line in read_episodes(tmp_path)] == [
+        *(None, "ValueError: unstable", None, None, "ValueError: unstable", None)
+    ]
+    assert caplog.messages == [
+        "Meta-World broke down in episode 1: ValueError: unstable",
+        "Meta-World broke down in episode 4: ValueError: unstable",
+    ]
+
+
+def test_broken_environment_is_made_anew(
+    tmp_path: Path, envs: list[FakeEnvironment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEnvironment, "breaks_in", (0,))
+    evaluator = MetaWorldEvaluator("fake", episodes=3, max_steps=3, num_envs=1, video_episodes=0)
+    evaluator.evaluate(make_context(tmp_path, ScriptedPolicy()))
+    assert [env.closed for env in envs] == [True, True]
+
+
+@pytest.mark.usefixtures("envs")
+def test_simulator_that_always_breaks_down_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEnvironment, "breaks_in", (0, 1))
+    evaluator = MetaWorldEvaluator("fake", episodes=2, num_envs=2, video_episodes=0)
+    with pytest.raises(SimulationError) as caught:
+        evaluator.evaluate(make_context(tmp_path, ScriptedPolicy()))
+    assert str(caught.value) == (
+        "the simulator broke down in all 2 episodes that were played; "
+        "in episode 0: ValueError: unstable"
     )
-    assert caplog.messages == ["no picture. The video shows a drawing of the state instead."]
-    with av.open(str(tmp_path / "videos" / "episode-000.mp4")) as video:
-        assert [frame.width for frame in video.decode(video=0)] == [480, 480]
+    assert len(read_episodes(tmp_path)) == 2
 
 
 @pytest.mark.usefixtures("envs")
@@ -170,7 +208,9 @@ def test_without_pictures_the_state_is_drawn(
         (None, ("the evaluator 'metaworld' needs a trainer with a policy; "
                "SimpleNamespace has no method policy(normalizer)")),
         ({"observation_keys": (KEY, "observation.images.top")},
-         "the policy sees observation.images.top; Meta-World here gives only observation.state"),
+         ("the policy sees observation.images.top; Meta-World here gives observation.state; "
+          "evaluation.cameras says which camera each picture comes from (topview, corner, corner2, "
+          "corner3, corner4, behindGripper, gripperPOV)")),
         ({"action_dim": 7}, "the policy's actions have 7 dimensions, Meta-World's 4"),
     ],
 )  # fmt: skip
@@ -192,9 +232,21 @@ def test_unfit_policy_is_named(
         ({"episodes": 0}, "evaluation.episodes must be at least 1, got 0"),
         ({"num_envs": 0}, "evaluation.num_envs must be at least 1, got 0"),
         ({"video_episodes": -1}, "evaluation.video_episodes must be at least 0, got -1"),
+        (
+            {"cameras": {"observation.images.top": "top"}},
+            (
+                "Meta-World has no camera 'top' (for observation.images.top); there are topview, "
+                "corner, corner2, corner3, corner4, behindGripper, gripperPOV"
+            ),
+        ),
+        (
+            {"cameras": {KEY: "corner"}},
+            f"cameras: '{KEY}' is not free: Meta-World gives numbers by that key",
+        ),
+        ({"image_size": [64]}, "image_size must be height and width, such as [64, 64], got [64]"),
     ],
 )
-def test_impossible_numbers_are_refused(options: dict[str, int], message: str) -> None:
+def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         MetaWorldEvaluator("reach-v3", **options)
     assert str(caught.value) == message
@@ -211,3 +263,20 @@ def test_scripted_policy_reaches_every_goal(tmp_path: Path) -> None:
     assert result["success_rate"] == 1.0
     assert (tmp_path / "videos" / "episode-000.mp4").stat().st_size > 1000
     assert len(read_episodes(tmp_path)) == 4
+
+
+def test_cameras_reach_the_policy_at_their_size(tmp_path: Path) -> None:
+    class Looking(ScriptedPolicy):
+        observation_keys = (KEY, "observation.images.top")
+
+        def act(self, observation: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
+            picture = observation["observation.images.top"]
+            assert (picture.dtype, picture.shape[1:]) == (torch.uint8, (1, 3, 24, 32))
+            assert picture.float().std() > 5
+            return super().act(observation, noise)
+
+    cameras = {"observation.images.top": "topview"}
+    evaluator = MetaWorldEvaluator(
+        "reach-v3", episodes=1, max_steps=4, video_episodes=0, cameras=cameras, image_size=(24, 32)
+    )
+    assert evaluator.evaluate(make_context(tmp_path, Looking()))["n"] == 1

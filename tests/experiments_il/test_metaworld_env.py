@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from experiments_il.sim.metaworld_env import GOALS_PER_SEED, make_env, task_names
 from experiments_il.sim.schematic import draw_state
+from experiments_il.sim.simulators import METAWORLD
 from trainer_core.errors import MissingPackageError, UserError
 
 
@@ -75,3 +76,42 @@ def test_drawing_shows_goal_object_and_hand() -> None:
     assert picture.shape == (240, 480, 3)
     colors = {tuple(int(part) for part in color) for color in picture.reshape(-1, 3)}
     assert {(60, 160, 80), (200, 60, 50), (50, 70, 160)} <= colors
+
+
+def test_cameras_are_those_of_the_model() -> None:
+    env = make_env("reach-v3", 0)
+    model = env.get_wrapper_attr("model")
+    assert [model.camera(number).name for number in range(model.ncam)] == [*METAWORLD.cameras]
+    env.close()
+
+
+def test_every_step_of_an_environment_has_the_shapes_it_declares() -> None:
+    environment = METAWORLD.make("reach-v3", 0)
+    observation = environment.reset(0)
+    outcome = environment.step(np.full(4, 9.0))
+    for seen in (observation, outcome.observation):
+        assert {key: value.shape for key, value in seen.items()} == environment.observation_shapes
+    assert environment.state.shape == (39,)
+    environment.close()
+
+
+def test_film_without_opengl_shows_a_drawing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "none")
+    environment = METAWORLD.make("reach-v3", 0, film=True)
+    environment.reset(0)
+    assert environment.render().shape == (240, 480, 3)
+    environment.close()
+    assert caplog.messages[0].endswith(". The video shows a drawing of the state instead.")
+
+
+def test_pictures_without_opengl_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "none")
+    with pytest.raises(UserError) as caught:
+        METAWORLD.make("reach-v3", 0, cameras={"observation.images.top": "topview"})
+    assert str(caught.value) == (
+        "the simulator cannot draw pictures here (MUJOCO_GL=none): ModuleNotFoundError: "
+        "No module named 'mujoco.none'; software drawing needs the system packages "
+        "libegl1 and libgl1-mesa-dri"
+    )

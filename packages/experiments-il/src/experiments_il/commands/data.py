@@ -69,18 +69,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _record_metaworld(options: argparse.Namespace) -> int:
-    from experiments_il.sim.record import record_demonstrations
+    from experiments_il.sim.record import RecordingPlan, record_demonstrations
     from experiments_il.sim.recording_display import recording_display
 
+    plan = RecordingPlan(
+        task=options.task, episodes=options.episodes, noise=options.noise, seed=options.seed
+    )
     with recording_display(options.task, options.episodes) as progress:
-        recording = record_demonstrations(
-            options.task,
-            options.episodes,
-            options.out,
-            noise=options.noise,
-            seed=options.seed,
-            progress=progress,
-        )
+        recording = record_demonstrations(plan, options.out, progress)
     print(
         f"{options.out}: {recording.episodes} episodes, {recording.frames} frames "
         f"in {recording.wall_s:.1f} s; {recording.dropped} failed episodes were dropped"

@@ -1,4 +1,4 @@
-"""Success rate of a policy in Meta-World, with its interval, a table of episodes and videos."""
+"""Success rate of a policy in a simulator, with its interval, a table of episodes and videos."""
 
 from __future__ import annotations
 
@@ -6,94 +6,68 @@ import json
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments_il.policy import Policy, RecedingHorizon
-from experiments_il.sim.metaworld_env import ACTION_DIM, FPS, make_env, require_task
-from experiments_il.sim.schematic import draw_state
+from experiments_il.sim.lane import EpisodeRecord, Lane, SimulationError
+from experiments_il.sim.rendering import prepare_rendering
+from experiments_il.sim.simulators import METAWORLD, Simulator, check_cameras
 from experiments_il.sim.statistics import wilson_interval
-from experiments_il.sim.video import require_encoder, write_video
+from experiments_il.sim.video import require_encoder
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import gymnasium
-    from numpy.typing import NDArray
-
+    from experiments_il.sim.environment import Environment
     from policy_constructor.ranges import Count, Positive
     from trainer_core.protocols import EvaluationContext
 
-__all__ = ["EpisodeRecord", "MetaWorldEvaluator"]
+__all__ = ["EpisodeRecord", "MetaWorldEvaluator", "SimulationError", "SimulatorEvaluator"]
 
-_STATE_KEY = "observation.state"
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeRecord:
-    """One line of `episodes.jsonl`.
-
-    Attributes:
-        task: Name of the task.
-        seed: The environment's seed, which fixes the sequence of goals.
-        episode: Position in that sequence, from 0.
-        success: Whether the task was solved at any step.
-        steps: Steps until success or the end.
-        episode_return: Sum of the environment's rewards over these steps.
-    """
-
-    task: str
-    seed: int
-    episode: int
-    success: bool
-    steps: int
-    episode_return: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the line's mapping; the sum of rewards is called `return` there."""
-        return {
-            "task": self.task,
-            "seed": self.seed,
-            "episode": self.episode,
-            "success": self.success,
-            "steps": self.steps,
-            "return": round(self.episode_return, 4),
-        }
-
-
-class MetaWorldEvaluator:
-    """Plays a policy on goals it has not been shown, several environments at a time.
+class SimulatorEvaluator:
+    """Plays a policy on episodes it has not been shown, several environments in lockstep.
 
     An episode ends with its first success or after `max_steps`. Writes `episodes.jsonl` and
-    `videos/episode-000.mp4`, ... into the evaluation's folder.
+    `videos/episode-000.mp4`, ... into the evaluation's folder. An episode in which the simulator
+    breaks down is written down with its error and does not count.
 
     Args:
-        task: A Meta-World v3 name such as `pick-place-v3`.
+        task: Name of the task.
         episodes: Episodes to play. The interval narrows with the root of their number; 50 gives
-            +-8 points at 90 %. A seed has 50 different goals.
-        seed: Seed of the goals; take another one than the demonstrations'.
-        max_steps: Longest episode, at most 500 (the environment's own limit).
+            +-8 points at 90 %.
+        seed: Seed of the episodes; take another one than the demonstrations'.
+        max_steps: Longest episode.
         num_envs: Environments played in lockstep, one batch for the policy. More make fewer and
-            larger batches; each takes 0.4 s to build. Results do not depend on it.
+            larger batches. Results do not depend on it.
         video_episodes: Episodes recorded as video, from the first on; 0: none.
+        cameras: Key of an observation to the name of the camera whose picture it holds; as in the
+            recording. None: no pictures.
+        image_size: Height and width of these pictures; as in the recording.
 
     Raises:
-        MissingPackageError: Meta-World, or PyAV for videos, is not installed.
-        UserError: There is no such task, or a number is out of its range.
+        MissingPackageError: The simulator, or PyAV for videos, is not installed.
+        UserError: There is no such task or camera, a number is out of its range, or pictures are
+            asked for and cannot be drawn here.
     """
+
+    simulator: ClassVar[Simulator]
 
     def __init__(
         self,
         task: str,
+        *,
         episodes: Positive = 50,
         seed: int = 1000,
         max_steps: Positive = 300,
         num_envs: Positive = 5,
         video_episodes: Count = 1,
+        cameras: dict[str, str] | None = None,
+        image_size: Sequence[int] = (64, 64),
     ) -> None:
         for name, value, least in (
             ("episodes", episodes, 1),
@@ -104,7 +78,10 @@ class MetaWorldEvaluator:
             if value < least:
                 message = f"evaluation.{name} must be at least {least}, got {value}"
                 raise UserError(message)
-        require_task(task)
+        self.require_task(task)
+        check_cameras(self.simulator, cameras or {}, image_size)
+        if cameras:
+            self.require_pictures()
         if video_episodes:
             require_encoder()
         self.task = task
@@ -113,154 +90,209 @@ class MetaWorldEvaluator:
         self.max_steps = max_steps
         self.num_envs = min(num_envs, episodes)
         self.video_episodes = min(video_episodes, episodes)
+        self.cameras = dict(cameras or {})
+        self.image_size = tuple(image_size)
+
+    def require_task(self, task: str) -> None:
+        """Check that the simulator is installed and has a task.
+
+        Raises:
+            MissingPackageError: It is not installed.
+            UserError: It has no such task.
+        """
+        raise NotImplementedError
+
+    def require_pictures(self) -> None:
+        """Check that pictures for a policy can be drawn on this machine.
+
+        Raises:
+            UserError: They cannot.
+        """
+        prepare_rendering()
+
+    def make_environment(self, *, film: bool) -> Environment:
+        """Return a new environment.
+
+        Args:
+            film: Whether `render()` will be called.
+        """
+        return self.simulator.make(
+            self.task, self.seed, cameras=self.cameras, image_size=self.image_size, film=film
+        )
 
     def evaluate(self, context: EvaluationContext) -> dict[str, Any]:
         """Play the episodes and return `success_rate`, `n`, `ci95`, `mean_steps`, `mean_return`.
 
         An interruption ends it early with the episodes played so far; without any, only `n` is
-        returned.
+        returned. Episodes in which the simulator broke down are counted as `broken`.
 
         Raises:
-            UserError: The trainer has no policy, or the policy needs what Meta-World lacks.
+            UserError: The trainer has no policy, or the policy needs what the simulator lacks.
+            SimulationError: The simulator broke down in every episode.
         """
-        policy = _find_policy(context)
+        policy = self._find_policy(context)
         began = time.perf_counter()
         context.out_dir.mkdir(parents=True, exist_ok=True)
-        lanes: list[_Lane] = []
+        lanes: list[Lane] = []
         try:
-            lanes.extend(_Lane(self, number, context.out_dir) for number in range(self.num_envs))
+            for number in range(self.num_envs):
+                lanes.append(self._make_lane(number, context.out_dir))
+                if number == 0:
+                    self._check_policy(policy, lanes[0].environment)
             records = self._play(policy, lanes, context)
         finally:
             for lane in lanes:
-                lane.env.close()
+                lane.close()
         records.sort(key=lambda record: record.episode)
         lines = [json.dumps(record.to_json()) + "\n" for record in records]
         (context.out_dir / "episodes.jsonl").write_text("".join(lines), encoding="utf-8")
         return _summarize(records) | {"seconds": time.perf_counter() - began}
 
     def _play(
-        self, policy: Policy, lanes: list[_Lane], context: EvaluationContext
+        self, policy: Policy, lanes: list[Lane], context: EvaluationContext
     ) -> list[EpisodeRecord]:
         executor = RecedingHorizon(policy, seed=self.seed, device=context.device)
-        waiting = iter(range(self.episodes))
+        waiting = _Queue(self.episodes)
         records: list[EpisodeRecord] = []
-        active: dict[int, _Lane] = {}
-        for number, lane in enumerate(lanes):
-            active[number] = lane
-            executor.start(number, lane.start(next(waiting)))
+        active = dict(enumerate(lanes))
+
+        def begin(number: int) -> None:
+            """Start the next episode in a lane; those that cannot be started are over."""
+            while (episode := waiting.next()) is not None:
+                executor.start(number, episode)
+                record = active[number].start(episode)
+                if record is None:
+                    return
+                keep(record)
+            del active[number]
+
+        def keep(record: EpisodeRecord) -> None:
+            records.append(record)
+            if record.error:
+                title = self.simulator.title
+                _LOG.error("%s broke down in episode %d: %s", title, record.episode, record.error)
+            succeeded = sum(each.success for each in records)
+            context.progress(len(records), self.episodes, f"{succeeded} succeeded")
+
+        for number in range(len(lanes)):
+            begin(number)
         while active and not context.interrupted():
             actions = executor.act({number: lane.observation() for number, lane in active.items()})
             for number, action in actions.items():
                 record = active[number].step(action.numpy())
-                if record is None:
-                    continue
-                records.append(record)
-                succeeded = sum(record.success for record in records)
-                context.progress(len(records), self.episodes, f"{succeeded} succeeded")
-                episode = next(waiting, None)
-                if episode is None:
-                    del active[number]
-                else:
-                    executor.start(number, active[number].start(episode))
+                if record is not None:
+                    keep(record)
+                    begin(number)
         return records
 
+    def _make_lane(self, number: int, out_dir: Path) -> Lane:
+        films = number < self.video_episodes
+        return Lane(
+            lambda: self.make_environment(film=films),
+            self.task,
+            self.seed,
+            max_steps=self.max_steps,
+            video_dir=out_dir / "videos",
+            video_episodes=self.video_episodes,
+        )
 
-class _Lane:
-    """One environment and the episode that is played in it."""
+    def _find_policy(self, context: EvaluationContext) -> Policy:
+        make_policy = getattr(context.trainer, "policy", None)
+        if make_policy is None:
+            message = (
+                f"the evaluator '{self.simulator.name}' needs a trainer with a policy; "
+                f"{type(context.trainer).__name__} has no method policy(normalizer)"
+            )
+            raise UserError(message)
+        policy: Policy = make_policy(context.normalizer)
+        return policy
 
-    def __init__(self, evaluator: MetaWorldEvaluator, number: int, out_dir: Path) -> None:
-        self.evaluator = evaluator
-        self.out_dir = out_dir
-        records_video = number < evaluator.video_episodes
-        self.env, self.has_camera = _make_env(evaluator.task, evaluator.seed, records_video)
-        self.episode = -1
-        self.steps = 0
-        self.episode_return = 0.0
-        self.state: NDArray[np.float64] = np.zeros(0)
-        self.frames: list[NDArray[np.uint8]] | None = None
+    def _check_policy(self, policy: Policy, environment: Environment) -> None:
+        """Check that the policy can act here."""
+        title, known = self.simulator.title, environment.observation_shapes
+        missing = [key for key in policy.observation_keys if key not in known]
+        if missing:
+            message = f"the policy sees {', '.join(missing)}; {title} here gives {', '.join(known)}"
+            if any(".image" in key for key in missing):
+                message += (
+                    "; evaluation.cameras says which camera each picture comes from "
+                    f"({', '.join(self.simulator.cameras)})"
+                )
+            raise UserError(message)
+        if policy.action_dim != environment.action_dim:
+            message = (
+                f"the policy's actions have {policy.action_dim} dimensions, "
+                f"{title}'s {environment.action_dim}"
+            )
+            raise UserError(message)
 
-    def start(self, episode: int) -> int:
-        """Begin an episode; return its number."""
-        self.episode, self.steps, self.episode_return = episode, 0, 0.0
-        self.state = self.env.reset(options={"episode": episode})[0]
-        self.frames = [] if episode < self.evaluator.video_episodes else None
-        self._film()
-        return episode
 
-    def observation(self) -> dict[str, torch.Tensor]:
-        """Return the newest observation as the policy knows it."""
-        return {_STATE_KEY: torch.from_numpy(self.state.astype(np.float32))}
+class MetaWorldEvaluator(SimulatorEvaluator):
+    """Plays a policy in a Meta-World task, on goals it has not been shown.
 
-    def step(self, action: NDArray[np.float32]) -> EpisodeRecord | None:
-        """Do an action, clipped to the action space; return the record if the episode is over."""
-        self.state, reward, _, truncated, info = self.env.step(np.clip(action, -1, 1))
-        self.steps += 1
-        self.episode_return += float(reward)
-        self._film()
-        success = bool(info["success"])
-        if not (success or truncated or self.steps >= self.evaluator.max_steps):
+    Observations are `observation.state` `(39,)`, `observation.proprioception` `(4,)` and those of
+    `cameras`. An episode ends with its first success or after `max_steps`. Writes `episodes.jsonl`
+    and `videos/episode-000.mp4`, ... into the evaluation's folder.
+
+    Args:
+        task: A Meta-World v3 name such as `pick-place-v3`.
+        episodes: Episodes to play. The interval narrows with the root of their number; 50 gives
+            +-8 points at 90 %. A seed has 50 different goals.
+        max_steps: Longest episode, at most 500 (the environment's own limit).
+        settings: What all evaluators in simulators take.
+
+    Raises:
+        MissingPackageError: Meta-World, or PyAV for videos, is not installed.
+        UserError: There is no such task or camera, a number is out of its range, or pictures are
+            asked for and cannot be drawn here.
+    """
+
+    simulator = METAWORLD
+
+    def __init__(
+        self, task: str, episodes: Positive = 50, max_steps: Positive = 300, **settings: Any
+    ) -> None:
+        super().__init__(task, episodes=episodes, max_steps=max_steps, **settings)
+
+    def require_task(self, task: str) -> None:
+        """Check that Meta-World is installed and has a task; see `metaworld_env.require_task`."""
+        from experiments_il.sim.metaworld_env import require_task  # noqa: PLC0415 - gymnasium
+
+        require_task(task)
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Numbers of the episodes that have not been started."""
+
+    total: int
+    started: int = 0
+
+    def next(self) -> int | None:
+        """Return the next number, or None after the last."""
+        if self.started == self.total:
             return None
-        self._save_video()
-        return EpisodeRecord(
-            self.evaluator.task,
-            self.evaluator.seed,
-            self.episode,
-            success,
-            self.steps,
-            self.episode_return,
-        )
-
-    def _film(self) -> None:
-        if self.frames is not None:
-            picture = self.env.render() if self.has_camera else draw_state(self.state)
-            self.frames.append(np.asarray(picture, dtype=np.uint8))
-
-    def _save_video(self) -> None:
-        if self.frames:
-            folder = self.out_dir / "videos"
-            folder.mkdir(exist_ok=True)
-            write_video(folder / f"episode-{self.episode:03d}.mp4", self.frames, FPS)
+        self.started += 1
+        return self.started - 1
 
 
-def _make_env(task: str, seed: int, render: bool) -> tuple[gymnasium.Env[Any, Any], bool]:
-    """Return an environment, and whether it has a camera: if it cannot, it goes without."""
-    if render:
-        try:
-            return make_env(task, seed, render=True), True
-        except UserError as error:
-            _LOG.warning("%s. The video shows a drawing of the state instead.", error)
-    return make_env(task, seed), False
-
-
-def _find_policy(context: EvaluationContext) -> Policy:
-    """Return the trainer's policy if it can act in Meta-World."""
-    make_policy = getattr(context.trainer, "policy", None)
-    if make_policy is None:
+def _summarize(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    finished = [record for record in records if not record.error]
+    n, broken = len(finished), len(records) - len(finished)
+    if n == 0 and broken:
         message = (
-            f"the evaluator 'metaworld' needs a trainer with a policy; "
-            f"{type(context.trainer).__name__} has no method policy(normalizer)"
+            f"the simulator broke down in all {broken} episodes that were played; "
+            f"in episode {records[0].episode}: {records[0].error}"
         )
-        raise UserError(message)
-    policy: Policy = make_policy(context.normalizer)
-    missing = [key for key in policy.observation_keys if key != _STATE_KEY]
-    if missing:
-        message = f"the policy sees {', '.join(missing)}; Meta-World here gives only {_STATE_KEY}"
-        raise UserError(message)
-    if policy.action_dim != ACTION_DIM:
-        message = f"the policy's actions have {policy.action_dim} dimensions, Meta-World's 4"
-        raise UserError(message)
-    return policy
-
-
-def _summarize(records: list[EpisodeRecord]) -> dict[str, Any]:
-    n = len(records)
+        raise SimulationError(message)
     if n == 0:
         return {"n": 0}
-    successes = sum(record.success for record in records)
-    return {
+    successes = sum(record.success for record in finished)
+    summary: dict[str, Any] = {
         "success_rate": successes / n,
         "n": n,
         "ci95": list(wilson_interval(successes, n)),
-        "mean_steps": sum(record.steps for record in records) / n,
-        "mean_return": sum(record.episode_return for record in records) / n,
+        "mean_steps": sum(record.steps for record in finished) / n,
+        "mean_return": sum(record.episode_return for record in finished) / n,
     }
+    return summary | ({"broken": broken} if broken else {})

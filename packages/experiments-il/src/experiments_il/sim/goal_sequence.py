@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 __all__ = ["GoalSequence"]
 
@@ -42,7 +41,3 @@ class GoalSequence(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.episode = (options or {}).get("episode", self.episode + 1)
         self._set_goal(self._goals[self.episode % len(self._goals)])
         return self.env.reset(seed=seed)
-
-    def render(self) -> Any:
-        """Return the camera's picture upright, uint8 `(height, width, 3)`."""
-        return np.ascontiguousarray(np.asarray(self.env.render())[::-1, ::-1])

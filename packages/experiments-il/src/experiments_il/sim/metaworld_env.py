@@ -6,7 +6,6 @@ import difflib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from experiments_il.sim.rendering import prepare_rendering
 from trainer_core.errors import MissingPackageError, UserError
 
 if TYPE_CHECKING:
@@ -14,30 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTION_DIM",
-    "FPS",
     "GOALS_PER_SEED",
-    "OBSERVATION_DIM",
     "make_env",
     "require_metaworld",
     "require_task",
     "task_names",
 ]
 
-OBSERVATION_DIM = 39
-"""Current frame (18), previous frame (18), goal (3)."""
 ACTION_DIM = 4
 """Displacement of the hand (3) and closing of the gripper (1), each in [-1, 1]."""
 GOALS_PER_SEED = 50
 """Different goals before the sequence of a seed starts again."""
-FPS = 20
-"""A label: the simulator knows no clock of its own."""
-
-_CAMERA = "corner2"
-_FRAME_SIZE = {"width": 320, "height": 240}
 _PACKAGES = frozenset({"metaworld", "gymnasium", "mujoco"})
 
 
-def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any, Any]:
+def make_env(task: str, seed: int) -> gymnasium.Env[Any, Any]:
     """Make a Meta-World environment with its goal visible and its goals fixed by `seed`.
 
     Episode k of the environment is a function of `(task, seed, k)`: `reset()` moves to the next of
@@ -48,19 +38,12 @@ def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any
     Args:
         task: A Meta-World v3 name such as `pick-place-v3`.
         seed: Which sequence of goals. Use different ones to record and to evaluate.
-        render: Give the environment a camera, so that `render()` returns uint8
-            `(240, 320, 3)`. Needs a working OpenGL; the simulation itself does not.
 
     Raises:
         MissingPackageError: Meta-World is not installed.
-        UserError: There is no such task (the message names the nearest ones), or `render` is set
-            and OpenGL does not work here.
+        UserError: There is no such task; the message names the nearest ones.
     """
     require_task(task)
-    camera: dict[str, Any] = {}
-    if render:
-        prepare_rendering()
-        camera = {"render_mode": "rgb_array", "camera_name": _CAMERA} | _FRAME_SIZE
     import gymnasium  # noqa: PLC0415 - optional package
 
     from experiments_il.sim.goal_sequence import GoalSequence  # noqa: PLC0415 - needs gymnasium
@@ -73,12 +56,7 @@ def make_env(task: str, seed: int, *, render: bool = False) -> gymnasium.Env[Any
             env_name=task,
             seed=seed,
             disable_env_checker=True,
-            **camera,
         )
-    if render:
-        quality = env.get_wrapper_attr("model").vis.quality
-        quality.offsamples = 0  # smoothing by a software renderer costs 0.1 s a frame
-        quality.shadowsize = 1024
     return GoalSequence(env)
 
 

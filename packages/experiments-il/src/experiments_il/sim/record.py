@@ -1,37 +1,32 @@
-"""Demonstrations by Meta-World's scripted policies, recorded as a LeRobotDataset."""
+"""Demonstrations by scripted experts, recorded as a LeRobotDataset."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments_il.data.durable import claim_staging, is_unused
-from experiments_il.sim.metaworld_env import (
-    ACTION_DIM,
-    FPS,
-    GOALS_PER_SEED,
-    make_env,
-    require_metaworld,
-)
-from experiments_il.sim.recorded import RECORDED_COLUMNS
+from experiments_il.sim.simulators import METAWORLD, Simulator, check_cameras
 from trainer_core.errors import DatasetError, StorageError, UserError
 from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from experiments_il.sim.environment import Environment
+
 __all__ = [
     "RECORDING_PATH",
     "Recording",
+    "RecordingPlan",
     "RecordingProgress",
     "record_demonstrations",
 ]
@@ -59,88 +54,116 @@ class RecordingProgress:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What was recorded and how; kept in `meta/recording.json`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingPlan:
+    """What to record, and how.
 
     Attributes:
-        task: Meta-World name.
+        task: Name of the task.
+        episodes: Successful episodes to record.
+        simulator: Where.
+        noise: Standard deviation of Gaussian noise on the executed action, relative to half the
+            range of actions, while the expert's own action is recorded: the data then shows how to
+            recover.
+        seed: Seed of the episodes and of the noise. Evaluate with another one.
+        expert: Name of the expert that demonstrates.
+        cameras: Key of an observation to the name of the camera whose picture it holds.
+        image_size: Height and width of these pictures.
+    """
+
+    task: str
+    episodes: int
+    simulator: Simulator = METAWORLD
+    noise: float = 0.0
+    seed: int = 0
+    expert: str = "scripted"
+    cameras: dict[str, str] = field(default_factory=dict)
+    image_size: tuple[int, int] = (64, 64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `meta/recording.json` tells of it."""
+        request = {
+            "simulator": self.simulator.name,
+            "task": self.task,
+            "episodes": self.episodes,
+            "noise": self.noise,
+            "seed": self.seed,
+            "expert": self.expert,
+        }
+        pictures = {"cameras": self.cameras, "image_size": list(self.image_size)}
+        return request | (pictures if self.cameras else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded; kept in `meta/recording.json` together with the plan.
+
+    Attributes:
         episodes: Episodes kept.
-        noise: Standard deviation of the action noise.
-        seed: Seed of the goals and of the noise.
         frames: Frames of all episodes.
         dropped: Episodes that did not succeed.
         wall_s: Seconds it took.
     """
 
-    task: str
     episodes: int
-    noise: float
-    seed: int
     frames: int
     dropped: int
     wall_s: float
 
 
 def record_demonstrations(
-    task: str,
-    episodes: int,
+    plan: RecordingPlan,
     out: Path,
-    *,
-    noise: float = 0.0,
-    seed: int = 0,
     progress: Callable[[RecordingProgress], None] = lambda _progress: None,
 ) -> Recording:
-    """Record demonstrations of a scripted policy into a new data set.
+    """Record demonstrations of a scripted expert into a new data set.
 
     An episode ends 5 steps after its first success; one without success in 300 steps is dropped
     and counted. The data set appears under its name when it is whole: an interruption leaves
-    nothing. Episode k is a function of `(task, seed, noise, k)`.
+    nothing. Episode k is a function of `(task, seed, noise, expert, k)`.
 
     Args:
-        task: A Meta-World v3 name such as `pick-place-v3`.
-        episodes: Successful episodes to record.
+        plan: What to record.
         out: Folder of the data set: not there yet, or empty.
-        noise: Standard deviation of Gaussian noise on the executed action, while the policy's own
-            action is recorded: the data then shows how to recover. Actions lie in [-1, 1]; 0 is
-            none, 0.1 usual, above 0.5 most tasks fail.
-        seed: Seed of the goals and of the noise. Evaluate with another one.
         progress: Called after each episode.
 
     Raises:
-        MissingPackageError: Meta-World or pyarrow is not installed.
-        UserError: There is no such task, a number is out of range, or its script fails too often.
+        MissingPackageError: The simulator or pyarrow is not installed.
+        UserError: There is no such task, expert or camera, a number is out of range, the expert
+            fails too often, or pictures cannot be drawn here.
         DatasetError: `out` is in use.
         StorageError: The disk refuses.
     """
     began = time.perf_counter()
     out = out.expanduser().resolve()
-    _check_request(episodes, noise, out)
-    require_metaworld("recording demonstrations")
+    _check_plan(plan, out)
+    make_expert = plan.simulator.expert_factory(plan.expert)
+    demonstrations = _Demonstrations(plan, make_expert)
     # pyarrow is an optional package, needed from here on.
     from experiments_il.data.writer import LeRobotWriter  # noqa: PLC0415 - see above
 
-    done = RecordingProgress(0, episodes, 0, 0)
-    demonstrations = _Demonstrations(task, seed, noise)
+    done = RecordingProgress(0, plan.episodes, 0, 0)
     staging = _claim(out)
     try:
-        features = RECORDED_COLUMNS
         with LeRobotWriter.create(
-            staging, fps=FPS, features=features, robot_type="sawyer"
+            staging,
+            fps=plan.simulator.fps,
+            features=demonstrations.columns,
+            robot_type=plan.simulator.robot,
         ) as writer:
-            while done.episodes < episodes:
-                _require_success(task, done)
+            while done.episodes < plan.episodes:
+                _require_success(plan.task, done)
                 frames = demonstrations.play(done.episodes + done.dropped)
-                if frames is None:
-                    done = RecordingProgress(done.episodes, episodes, done.frames, done.dropped + 1)
-                else:
-                    writer.add_episode(frames, task)
-                    length = done.frames + len(frames["action"])
-                    done = RecordingProgress(done.episodes + 1, episodes, length, done.dropped)
+                dropped, length = done.dropped + 1, done.frames
+                if frames is not None:
+                    writer.add_episode(frames, plan.task)
+                    dropped, length = done.dropped, done.frames + len(frames["action"])
+                kept = done.episodes + (frames is not None)
+                done = RecordingProgress(kept, plan.episodes, length, dropped)
                 progress(done)
         wall_s = round(time.perf_counter() - began, 3)
-        recording = Recording(task, episodes, noise, seed, done.frames, done.dropped, wall_s)
-        _publish(staging, out, recording)
+        recording = Recording(plan.episodes, done.frames, done.dropped, wall_s)
+        _publish(staging, out, plan, recording)
     finally:
         demonstrations.close()
         shutil.rmtree(staging, ignore_errors=True)
@@ -148,66 +171,85 @@ def record_demonstrations(
 
 
 class _Demonstrations:
-    """Plays the scripted policy, one goal after the other; a new environment every 50 goals."""
+    """Plays the expert, one episode after the other; a new environment where a seed's are over."""
 
-    def __init__(self, task: str, seed: int, noise: float) -> None:
-        self._task = task
-        self._seed = seed
-        self._noise = noise
-        self._env: Any = None
+    def __init__(self, plan: RecordingPlan, make_expert: Any) -> None:
+        self._plan = plan
+        self._make_expert = make_expert
+        self.columns = plan.simulator.columns(plan.task, plan.cameras, plan.image_size)
         self._block = -1
+        self._environment: Environment | None = None
         self._open(0)
-        from metaworld.policies import ENV_POLICY_MAP  # noqa: PLC0415 - optional package
-
-        self._policy_class: Any = ENV_POLICY_MAP[task]
 
     def play(self, attempt: int) -> dict[str, NDArray[Any]] | None:
         """Return the frames of one episode by feature, or None if it did not succeed."""
-        block, goal = divmod(attempt, GOALS_PER_SEED)
-        if block != self._block:
-            self._open(block)
-        random = np.random.default_rng((self._seed, attempt))
-        policy = self._policy_class()
-        rows: dict[str, list[Any]] = {name: [] for name in RECORDED_COLUMNS}
-        last = MAX_STEPS - 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scripts exceed the action range; it is clipped here
-            state, _info = self._env.reset(options={"episode": goal})
-            for step in range(MAX_STEPS):
-                action = np.clip(policy.get_action(state), -1, 1).astype(np.float32)
-                executed = np.clip(action + self._noise * random.standard_normal(ACTION_DIM), -1, 1)
-                rows["observation.state"].append(np.array(state, np.float32))
-                rows["action"].append(action)
-                state, reward, _terminated, truncated, info = self._env.step(executed)
-                rows["next.reward"].append(reward)
-                rows["next.success"].append(bool(info["success"]))
-                if info["success"] and last == MAX_STEPS - 1:
-                    last = min(step + STEPS_AFTER_SUCCESS, MAX_STEPS - 1)
-                rows["next.done"].append(step == last or truncated)
-                if step == last or truncated:
-                    break
+        per_seed = self._plan.simulator.episodes_per_seed
+        block, episode = divmod(attempt, per_seed) if per_seed else (0, attempt)
+        environment = self._open(block)
+        seed = self._plan.seed
+        random = np.random.default_rng((seed, attempt))
+        observation = environment.reset(episode)
+        expert = self._make_expert(environment, np.random.default_rng((seed, attempt, 1)))
+        low, high = environment.action_low, environment.action_high
+        noise = self._plan.noise * (high - low) / 2
+        rows: dict[str, list[Any]] = {name: [] for name in self.columns}
+        last = limit = min(MAX_STEPS, environment.max_steps) - 1
+        for step in range(limit + 1):
+            action = np.clip(expert(environment.state), low, high).astype(np.float32)
+            executed = action + noise * random.standard_normal(environment.action_dim)
+            _append(rows, observation)
+            rows["action"].append(action)
+            observation, reward, success, done = environment.step(np.clip(executed, low, high))
+            rows["next.reward"].append(reward)
+            rows["next.success"].append(success)
+            if success and last == limit:
+                last = min(step + STEPS_AFTER_SUCCESS, limit)
+            is_last = step == last or done
+            rows["next.done"].append(is_last)
+            if is_last:
+                break
         if not any(rows["next.success"]):
             return None
-        return {name: np.array(rows[name], RECORDED_COLUMNS[name]["dtype"]) for name in rows}
+        return {name: _to_column(rows[name], spec["dtype"]) for name, spec in self.columns.items()}
 
     def close(self) -> None:
         """Close the simulator."""
-        if self._env is not None:
-            self._env.close()
+        if self._environment is not None:
+            self._environment.close()
 
-    def _open(self, block: int) -> None:
+    def _open(self, block: int) -> Environment:
+        if block == self._block and self._environment is not None:
+            return self._environment
         self.close()
-        self._env = make_env(self._task, self._seed + block)
+        plan = self._plan
+        self._environment = plan.simulator.make(
+            plan.task, plan.seed + block, cameras=plan.cameras, image_size=plan.image_size
+        )
         self._block = block
+        return self._environment
 
 
-def _check_request(episodes: int, noise: float, out: Path) -> None:
-    if episodes < 1:
-        message = f"episodes must be at least 1, got {episodes}"
+def _append(rows: dict[str, list[Any]], observation: Any) -> None:
+    for name, value in observation.items():
+        if name in rows:
+            rows[name].append(value)
+
+
+def _to_column(rows: list[Any], dtype: str) -> NDArray[Any]:
+    """Return the frames of one column; pictures with their channels last, as they are written."""
+    if dtype == "image":
+        return np.stack(rows).transpose(0, 2, 3, 1)
+    return np.array(rows, dtype)
+
+
+def _check_plan(plan: RecordingPlan, out: Path) -> None:
+    if plan.episodes < 1:
+        message = f"episodes must be at least 1, got {plan.episodes}"
         raise UserError(message)
-    if not 0 <= noise < float("inf"):
-        message = f"noise must be a number of at least 0, got {noise}"
+    if not 0 <= plan.noise < float("inf"):
+        message = f"noise must be a number of at least 0, got {plan.noise}"
         raise UserError(message)
+    check_cameras(plan.simulator, plan.cameras, plan.image_size)
     if not is_unused(out):
         message = f"{out}: already exists and is not empty; choose another folder, or remove it"
         raise DatasetError(message)
@@ -231,9 +273,10 @@ def _claim(out: Path) -> Path:
         raise StorageError(message) from exc
 
 
-def _publish(staging: Path, out: Path, recording: Recording) -> None:
+def _publish(staging: Path, out: Path, plan: RecordingPlan, recording: Recording) -> None:
     """Add the recording's description and give the finished data set its name."""
-    description: Mapping[str, Any] = {"version": 1, "simulator": "metaworld", **asdict(recording)}
+    found = {name: getattr(recording, name) for name in ("frames", "dropped", "wall_s")}
+    description = {"version": 1} | plan.to_json() | found
     try:
         path = staging / RECORDING_PATH
         path.write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
