@@ -115,12 +115,10 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
         VideoFrames(other, KEY).gather(np.array([0]))
 
 
-def test_depth_video_is_refused(tmp_path: Path) -> None:
+def test_depth_video_of_colours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
-        VideoFrames(describe(tmp_path, [5], is_depth_map=True), KEY)
-    assert str(caught.value) == (
-        f"{tmp_path}: '{KEY}' is a depth video, which is not supported yet"
-    )
+        describe(tmp_path, [5], is_depth_map=True)
+    assert str(caught.value) == f"camera '{KEY}' records depth in 3 channels, expected 1"
 
 
 def _gather_in_child(frames: VideoFrames, answers: Queue[Any]) -> None:

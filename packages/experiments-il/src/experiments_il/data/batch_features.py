@@ -45,7 +45,8 @@ def describe_key(
     if feature is None or feature.dtype == "string":
         return [(name, BatchFeature((), "str"))]
     number = "float32" if feature.dtype.startswith("float") else feature.dtype
-    dtype = "uint8" if feature.is_frame else number
+    pixels = "uint8" if feature.depth is None else "float32"
+    dtype = pixels if feature.is_frame else number
     if length is None:
         return [(name, BatchFeature(feature.item_shape, dtype))]
     return [

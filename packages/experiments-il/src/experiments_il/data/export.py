@@ -117,6 +117,8 @@ def _write_lerobot(
             channels, height, width = feature.item_shape
             specs[name] = {"dtype": camera, "shape": (height, width, channels)}
             specs[name]["names"] = ["height", "width", "channels"]
+        if feature.depth is not None:
+            specs[name] |= {"dtype": "video", "info": feature.depth.to_json()}
     with LeRobotWriter.create(path, fps=source.fps, features=specs) as writer:
         for episode in episodes:
             writer.add_episode(episode.values, episode.tasks)
@@ -171,7 +173,7 @@ def _write_zarr(
             f"data/{where}",
             shape=(total, *shape),
             chunks=(min(total, _IMAGES_PER_CHUNK if feature.is_frame else _ROWS_PER_CHUNK), *shape),
-            dtype="uint8" if feature.is_frame else feature.dtype,
+            dtype=feature.stored_dtype,
         )
     for episode in episodes:
         start = int(source.episodes.start[episode.number])

@@ -205,10 +205,11 @@ def _episode_fault(
         return frame, f"no frame at {times[frame]:.4f} s ({missing.size} frames missing); {last}"
     if not decode:
         return None
-    shape = metadata.info.features[name].item_shape
+    feature = metadata.info.features[name]
+    shape, read = feature.item_shape, video.read if feature.depth is None else video.read_codes
     for frame, time_s in enumerate(times.tolist()):
         try:
-            video.read(time_s, shape, f"episode {episode}, frame {frame}")
+            read(time_s, shape, f"episode {episode}, frame {frame}")
         except DatasetError as error:
             return frame, str(error)
     return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.data.depth import DepthRange, read_depth_range
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Feature:
         dtype: A numpy name, `string`, `image` or `video`.
         shape: As declared: `(1,)` for a scalar; images `(height, width, channels)`.
         names: Names of the dimensions, as declared.
+        depth: What the codes of a depth video stand for; None for all else.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     names: Any = None
+    depth: DepthRange | None = None
 
     @property
     def is_numeric(self) -> bool:
@@ -78,6 +81,13 @@ class Feature:
     def is_frame(self) -> bool:
         """Return whether the values are camera frames."""
         return self.dtype in {"image", "video"}
+
+    @property
+    def stored_dtype(self) -> str:
+        """Return the numpy name of the values: `uint8` for frames, `float32` for depth."""
+        if not self.is_frame:
+            return self.dtype
+        return "uint8" if self.depth is None else "float32"
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -233,7 +243,12 @@ def parse_feature(name: str, spec: Any) -> Feature:
     if dtype in {"image", "video"} and len(shape) != 3:
         message = f"camera '{name}' has shape {shape!r}; expected [height, width, channels]"
         raise DatasetError(message)
-    return Feature(name, str(dtype), tuple(shape), spec.get("names"))
+    depth = read_depth_range(name, spec.get("info")) if dtype == "video" else None
+    feature = Feature(name, str(dtype), tuple(shape), spec.get("names"), depth)
+    if depth is not None and feature.item_shape[0] != 1:
+        message = f"camera '{name}' records depth in {feature.item_shape[0]} channels, expected 1"
+        raise DatasetError(message)
+    return feature
 
 
 def format_path(template: str, **fields: int | str) -> str:

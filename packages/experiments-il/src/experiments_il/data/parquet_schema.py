@@ -125,8 +125,9 @@ def _check_values(feature: Feature, values: Any) -> Any:
             f"expected [frames, {', '.join(str(size) for size in feature.shape)}]"
         )
         raise DatasetError(message)
-    dtype = np.dtype("uint8" if feature.is_frame else feature.dtype)
-    if not np.can_cast(array.dtype, dtype, "safe" if feature.is_frame else "same_kind"):
+    is_picture = feature.is_frame and feature.depth is None
+    dtype = np.dtype(feature.stored_dtype)
+    if not np.can_cast(array.dtype, dtype, "safe" if is_picture else "same_kind"):
         message = f"'{feature.name}' holds {array.dtype}, declared {feature.dtype}"
         raise DatasetError(message)
     array = array.astype(dtype, copy=False)

@@ -8,7 +8,12 @@ import numpy as np
 
 from experiments_il.data.arrow import read_table
 from experiments_il.data.columns import numeric_values
-from experiments_il.data.statistics import camera_statistics, column_statistics, merge_statistics
+from experiments_il.data.statistics import (
+    camera_statistics,
+    column_statistics,
+    depth_statistics,
+    merge_statistics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +50,9 @@ def episode_statistics(
     for name, feature in features.items():
         if feature.is_frame:
             order = (0, 2, 3, 1) if feature.is_channel_first else (0, 1, 2, 3)
-            result[name] = _to_json(camera_statistics(values[name].transpose(order)))
+            frames = values[name].transpose(order)
+            describe = camera_statistics if feature.depth is None else depth_statistics
+            result[name] = _to_json(describe(frames))
     return result
 
 

@@ -23,8 +23,8 @@ Frames: TypeAlias = "NDArray[np.uint8] | Sequence[NDArray[np.uint8]]"
 class FrameReader(Protocol):
     """Frames by row, decoded when they are asked for; safe to send to another process."""
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return frames, uint8 `(*rows.shape, channels, height, width)`."""
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return frames `(*rows.shape, channels, height, width)`: uint8; depth float32, metres."""
         ...
 
 

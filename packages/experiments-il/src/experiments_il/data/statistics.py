@@ -20,6 +20,7 @@ __all__ = [
     "QUANTILES",
     "camera_statistics",
     "column_statistics",
+    "depth_statistics",
     "extreme_values",
     "merge_statistics",
     "norm_stats",
@@ -82,18 +83,38 @@ def camera_statistics(frames_NHWC: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
     Returns:
         float64 `(channels, 1, 1)` by name; `count` is `(1,)`, the frames looked at.
     """
-    frames = len(frames_NHWC)
-    looked_at = min(frames, int(np.clip(frames**0.75, 100, 10_000)))
-    chosen = np.linspace(0, frames - 1, looked_at).round().astype(int)
-    side = max(frames_NHWC.shape[1:3])
-    stride = int(side / 150) if side >= 300 else 1
-    pixels = frames_NHWC[chosen, ::stride, ::stride]
+    pixels = _some_pixels(frames_NHWC)
     channels = [_level_statistics(pixels[..., c]) for c in range(pixels.shape[-1])]
     merged = {
         name: np.array([channel[name] for channel in channels]).reshape(-1, 1, 1) / 255
         for name in channels[0]
     }
-    return {**merged, "count": np.array([looked_at], np.float64)}
+    return {**merged, "count": np.array([len(pixels)], np.float64)}
+
+
+def depth_statistics(metres_NHW1: NDArray[np.floating[Any]]) -> dict[str, NDArray[np.float64]]:  # noqa: N803 - shape suffix
+    """Return the statistics of a depth camera's frames in metres, of the same frames and pixels.
+
+    Args:
+        metres_NHW1: `(frames, height, width, 1)`.
+
+    Returns:
+        As `camera_statistics`.
+    """
+    pixels = _some_pixels(metres_NHW1)
+    found = column_statistics(pixels.reshape(-1, 1))
+    return {name: values.reshape(-1, 1, 1) for name, values in found.items() if name != "count"} | {
+        "count": np.array([len(pixels)], np.float64)
+    }
+
+
+def _some_pixels(frames_NHWC: NDArray[Any]) -> NDArray[Any]:  # noqa: N803 - shape suffix
+    frames = len(frames_NHWC)
+    looked_at = min(frames, int(np.clip(frames**0.75, 100, 10_000)))
+    chosen = np.linspace(0, frames - 1, looked_at).round().astype(int)
+    side = max(frames_NHWC.shape[1:3])
+    stride = int(side / 150) if side >= 300 else 1
+    return frames_NHWC[chosen, ::stride, ::stride]
 
 
 def _level_statistics(levels: NDArray[np.uint8]) -> dict[str, float]:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+
 from experiments_il.data.data_files import StagedFile
+from experiments_il.data.depth import PIXEL_FORMAT as DEPTH_FORMAT
+from experiments_il.data.depth import depth_codes
 from experiments_il.data.video import import_av
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from experiments_il.data.lerobot_format import Feature, Place
@@ -29,6 +32,8 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "av1": ("libsvtav1", {"crf": "30", "preset": "12"}),
 }
 """Encoder and its settings by codec."""
+_DEPTH_CODEC = "hevc"
+_DEPTH_ENCODER = ("libx265", {"x265-params": "lossless=1:log-level=error"})
 
 _GROUP = 2  # a key frame at least every other frame: frames are read in random order
 _PIXEL_FORMAT = "yuv420p"
@@ -103,7 +108,8 @@ class VideoFileWriter:
         self._max_bytes = max_mb * _MIB
         self._files: list[_File] = []
         channels, height, width = feature.item_shape
-        if height % 2 or width % 2 or channels != 3:
+        self._depth = feature.depth
+        if self._depth is None and (height % 2 or width % 2 or channels != 3):
             message = (
                 f"'{feature.name}' has frames of {height}x{width}x{channels}; a video needs even "
                 "sides and 3 channels: record it as images, or crop it"
@@ -111,7 +117,7 @@ class VideoFileWriter:
             raise DatasetError(message)
 
     def write(self, frames_nhwc: NDArray[np.uint8]) -> VideoSpan:
-        """Encode one episode, uint8 `(frames, height, width, 3)`."""
+        """Encode one episode: uint8 `(frames, height, width, 3)`, or metres `(..., 1)`."""
         number = sum(len(file.parts) for file in self._files)
         part = self._staging / f"{self._name}-part-{number}.mp4"
         self._encode(part, frames_nhwc)
@@ -138,7 +144,7 @@ class VideoFileWriter:
         self._files = []
 
     def _encode(self, path: Path, frames_nhwc: NDArray[np.uint8]) -> None:
-        encoder, options = CODECS[self._codec]
+        encoder, options = CODECS[self._codec] if self._depth is None else _DEPTH_ENCODER
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes 30 lines per episode
         try:
             with self._av.open(str(path), "w") as container:
@@ -146,10 +152,10 @@ class VideoFileWriter:
                     encoder, rate=self._rate, options={**options, "g": str(_GROUP)}
                 )
                 stream.width, stream.height = self._feature.item_shape[2:0:-1]
-                stream.pix_fmt = _PIXEL_FORMAT
+                stream.pix_fmt = _PIXEL_FORMAT if self._depth is None else DEPTH_FORMAT
                 stream.codec_context.max_b_frames = 0  # presentation order is decoding order
                 for number, picture in enumerate(frames_nhwc):
-                    frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    frame = self._picture(picture)
                     frame.pts, frame.time_base = number, 1 / self._rate
                     container.mux(stream.encode(frame))
                 container.mux(stream.encode())
@@ -158,6 +164,18 @@ class VideoFileWriter:
                 raise
             message = f"'{self._feature.name}' cannot be encoded with {encoder}: {exc}"
             raise DatasetError(message) from exc
+
+    def _picture(self, picture: NDArray[Any]) -> Any:
+        if self._depth is None:
+            return self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+        codes = depth_codes(picture[..., 0], self._depth)
+        height, width = codes.shape
+        frame = self._av.VideoFrame(width, height, DEPTH_FORMAT)
+        plane = frame.planes[0]
+        lines = np.zeros((height, plane.line_size // 2), "<u2")
+        lines[:, :width] = codes
+        plane.update(lines.tobytes())
+        return frame
 
     def _join(self, path: Path, parts: list[Path]) -> None:
         with self._av.open(str(path), "w", options={"movflags": "faststart"}) as joined:
@@ -183,14 +201,16 @@ class VideoFileWriter:
 def video_details(feature: Feature, fps: float, codec: str) -> dict[str, Any]:
     """Return `info` of a video feature as LeRobot writes it."""
     channels, height, width = feature.item_shape
+    depth = feature.depth
     return {
         "video.height": height,
         "video.width": width,
-        "video.codec": codec,
-        "video.pix_fmt": _PIXEL_FORMAT,
+        "video.codec": codec if depth is None else _DEPTH_CODEC,
+        "video.pix_fmt": _PIXEL_FORMAT if depth is None else DEPTH_FORMAT,
         "video.is_depth_map": False,
         "is_depth_map": False,
         "video.fps": fps,
         "video.channels": channels,
         "has_audio": False,
+        **({} if depth is None else depth.to_json()),
     }
