@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
 import pickle
+import re
+import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,12 +125,83 @@ def test_pickled_group_maps_its_files_again(tmp_path: Path) -> None:
     assert b"\x07\x00\x00\x00\x07" not in blob
 
 
-def test_faster_process_wins_and_both_read(tmp_path: Path) -> None:
+def _open_slowly(source: Path, answers: Any) -> None:
     def fill(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        open_group(tmp_path, Builder())
-        arrays["a"][:] = 7
-        return {"note": "seven"}
+        time.sleep(0.3)
+        arrays["a"][:] = os.getpid()
+        return {}
 
-    group = ArrayCache(tmp_path, 0).open("g", {"a": ("int32", (3,))}, fill)
-    assert group.arrays["a"].tolist() == [7, 7, 7]
+    group = ArrayCache(source, 0).open("g", {"a": ("int32", (3,))}, fill)
+    answers.put((os.getpid(), group.arrays["a"].tolist()))
+
+
+def test_processes_that_open_together_build_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    children = [context.Process(target=_open_slowly, args=(tmp_path, answers)) for _ in range(3)]
+    for child in children:
+        child.start()
+    found = [answers.get(timeout=60) for _ in children]
+    for child in children:
+        child.join(60)
+    builders = {pid for pid, _values in found}
+    assert len({tuple(values) for _pid, values in found}) == 1
+    assert found[0][1][0] in builders
     assert len(list(index_files(tmp_path)[0].parents[1].iterdir())) == 1
+
+
+def test_killed_builder_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+    def die(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+    def build() -> None:
+        ArrayCache(tmp_path, 0).open("g", {"a": ("int32", (3,))}, die)
+
+    child = multiprocessing.get_context("fork").Process(target=build)
+    child.start()
+    child.join(60)
+    left = [path.name for path in tmp_path.glob(".cache-trainer/*/*")]
+    assert [name[:3] for name in left] == [".g-"]
+    assert open_group(tmp_path, Builder()).arrays["a"].tolist() == [7, 7, 7]
+    assert [path.name for path in tmp_path.glob(".cache-trainer/*/*")] == ["g"]
+
+
+def test_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    def fill(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    cache = ArrayCache(tmp_path, 0)
+    with pytest.raises(StorageError) as caught:
+        cache.open("g", {"a": ("int32", (3,))}, fill, is_large=True)
+    pattern = r"cache: no space left for g in .*\.cache-trainer \([\d,]+ MB are free\); choose "
+    assert re.match(pattern + "another cache_dir, or cache: low_dim or none", str(caught.value))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert open_group(tmp_path, Builder()).arrays["a"].tolist() == [7, 7, 7]
+
+
+def test_other_identity_rebuilds_its_group_alone(tmp_path: Path) -> None:
+    builder = Builder()
+    for identity in ("one", "one", "two"):
+        cache = ArrayCache(tmp_path, 0)
+        cache.open("kept", {"a": ("int32", (3,))}, builder)
+        cache.open("g", {"a": ("int32", (3,))}, builder, identity)
+    assert builder.calls == 3
+    assert (cache.has("g", "two"), cache.has("g", "one")) == (True, False)
+
+
+def test_memory_alone_writes_nothing(tmp_path: Path) -> None:
+    group = ArrayCache(tmp_path, 0, in_memory=True).open("g", {"a": ("int32", (3,))}, Builder())
+    assert group.folder is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_unknown_size_are_mapped(tmp_path: Path) -> None:
+    def build(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+        (folder / "bytes.bin").write_bytes(b"abc")
+        return {"bytes": "bytes.bin"}, {"n": 1}
+
+    for _ in range(2):
+        group = ArrayCache(tmp_path, 0).open_files("g", build, lambda arrays: "bytes" in arrays)
+        assert group.arrays["bytes"].tobytes() == b"abc"
+        assert group.extra == {"n": 1}
