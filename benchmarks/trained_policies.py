@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainer_core.engine.state import RunState
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["POLICIES", "Job", "Row", "commit", "measure"]
+__all__ = ["POLICIES", "Job", "Row", "commit", "measure", "step_cost"]
 
 POLICIES = {
     "regression": "il/regression_small",
@@ -181,6 +181,22 @@ def measure(job: Job, work: Path) -> Row:
     return row
 
 
+def step_cost(job: Job, work: Path, steps: int = 400) -> float:
+    """Return the CPU seconds of a training step, from a short training that is thrown away."""
+    loaded = replace(job, steps=steps, changes=(*job.changes, "optimizer.warmup_steps=1")).load(
+        work
+    )
+    out = Path(loaded.config.run.out_dir)
+    shutil.rmtree(out, ignore_errors=True)
+    experiment = build_experiment(loaded, LocalRanks())
+    experiment.evaluator = None
+    clock = _TrainingClock()
+    experiment.hooks.add(clock)
+    fit(experiment, out)
+    shutil.rmtree(out, ignore_errors=True)
+    return clock.cpu_s / steps
+
+
 def commit() -> str:
     """Return the short hash of the repository's commit, marked where the sources differ from it."""
     hashed = _git("rev-parse", "--short", "HEAD")
@@ -200,6 +216,14 @@ class _TrainingClock:
 
     @hookimpl
     def trainer_evaluation_start(self, state: RunState) -> None:  # noqa: ARG002 - the hook's
+        self._note()
+
+    @hookimpl
+    def trainer_fit_end(self, state: RunState) -> None:  # noqa: ARG002 - the hook's
+        if not self.cpu_s:  # there was no evaluation
+            self._note()
+
+    def _note(self) -> None:
         self.cpu_s = time.process_time() - self._began[0]
         self.wall_s = time.perf_counter() - self._began[1]
 
