@@ -1,28 +1,56 @@
-"""Frames of mp4 files by integer index, through PyAV: exact, fork-safe, bounded in open files."""
+"""Frames of mp4 files by row: each file read once per batch, fork-safe, bounded in open files."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, final
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
+from experiments_il.data.depth import PIXEL_FORMAT, decode_table
 from experiments_il.data.optional_packages import import_optional
+from experiments_il.data.torchcodec_video import TorchcodecFile, import_torchcodec
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from experiments_il.data.lerobot_metadata import LeRobotMetadata
 
-__all__ = ["VideoFile", "VideoFrames", "import_av"]
+__all__ = ["OpenVideo", "VideoFile", "VideoFrames", "import_av"]
 
 _TOLERANCE_S = 1e-4
 _MAX_OPEN_FILES = 16
+
+
+class OpenVideo(Protocol):
+    """One open mp4 and a decoder of it."""
+
+    def read_into(
+        self,
+        frames: NDArray[Any],
+        places: NDArray[np.int64],
+        times_s: NDArray[np.float64],
+        where: Callable[[int], str],
+    ) -> None:
+        """Decode the frames shown at some times.
+
+        Args:
+            frames: Receives them `(n, C, H, W)`: pixels as uint8, codes of depth as uint16.
+            places: Where in `frames` each belongs.
+            times_s: Ascending.
+            where: Episode and frame of a place, for messages.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 @final
@@ -32,62 +60,87 @@ class VideoFrames:
     Args:
         metadata: The data set.
         key: The camera's feature name.
+        decoder: `pyav` or `torchcodec`; `auto` is `pyav`. Depth is decoded by PyAV.
 
     Raises:
-        DatasetError: The camera records depth, which is not read yet.
-        MissingPackageError: PyAV is not installed.
+        MissingPackageError: The decoder is not installed.
+        UserError: torchcodec is installed and cannot be loaded.
     """
 
-    def __init__(self, metadata: LeRobotMetadata, key: str) -> None:
-        import_av()
+    def __init__(self, metadata: LeRobotMetadata, key: str, decoder: str = "auto") -> None:
+        feature = metadata.info.features[key]
+        self._table = None if feature.depth is None else decode_table(feature.depth)
+        is_pyav = decoder == "auto" or self._table is not None
+        self._decoder = "pyav" if is_pyav else decoder
+        _import_decoder(self._decoder)
         self._metadata = metadata
         self._key = key
-        self._shape = metadata.info.features[key].item_shape
-        details = metadata.info.raw["features"][key].get("info") or {}
-        if details.get("is_depth_map"):
-            message = f"{metadata.root}: '{key}' is a depth video, which is not supported yet"
-            raise DatasetError(message)
-        self._files: OrderedDict[Path, VideoFile] = OrderedDict()
-        self._inherited: OrderedDict[Path, VideoFile] | None = None
+        self._shape = feature.item_shape
+        places = metadata.episodes.videos[key]
+        numbers = np.stack([places.chunk, places.file], axis=1)
+        names, self._file_of_episode = np.unique(numbers, axis=0, return_inverse=True)
+        self._paths = [metadata.video_path(key, *name) for name in names.tolist()]
+        self._files: OrderedDict[Path, OpenVideo] = OrderedDict()
+        self._inherited: OrderedDict[Path, OpenVideo] | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the decoders behind: each process opens its own."""
         return {**self.__dict__, "_files": OrderedDict(), "_inherited": None}
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the frames at some rows, uint8 `(*rows.shape, channels, height, width)`.
+    def identity(self) -> list[Any]:
+        """Return what decoded frames depend on: the decoder's version, and each file.
 
-        Every frame is decoded once, in the order of its file.
+        Raises:
+            DatasetError: A file is missing.
+        """
+        files = []
+        for path in self._paths:
+            try:
+                status = path.stat()
+            except OSError as exc:
+                message = f"{path}: missing; the data set's metadata names this file"
+                raise DatasetError(message) from exc
+            files.append([path.name, status.st_size, status.st_mtime_ns])
+        return [_decoder_id(self._decoder), files]
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the frames at some rows `(*rows.shape, channels, height, width)`.
+
+        They are uint8; depth is float32, in metres. Every frame is decoded once, in the order of
+        its file, one call for each file.
 
         Raises:
             DatasetError: A frame cannot be decoded; the message names file, episode and time.
         """
         wanted, inverse = np.unique(rows, return_inverse=True)
-        frames = np.empty((len(wanted), *self._shape), np.uint8)
+        dtype = np.uint8 if self._table is None else np.uint16
+        frames: NDArray[Any] = np.empty((len(wanted), *self._shape), dtype)
         episodes = self._metadata.episodes
-        places = episodes.videos[self._key]
         episode = np.searchsorted(episodes.stop, wanted, side="right")
-        time_s = (
-            places.from_s[episode] + (wanted - episodes.start[episode]) / self._metadata.info.fps
-        )
-        numbers = np.stack([places.chunk[episode], places.file[episode]], axis=1)
-        for chunk, file in np.unique(numbers, axis=0).tolist():
-            inside = np.flatnonzero((numbers == (chunk, file)).all(axis=1))
-            video = self._open(self._metadata.video_path(self._key, chunk, file))
+        from_s = episodes.videos[self._key].from_s[episode]
+        time_s = from_s + (wanted - episodes.start[episode]) / self._metadata.info.fps
+        file = self._file_of_episode[episode]
+        for number in np.unique(file).tolist():
+            inside = np.flatnonzero(file == number)
             inside = inside[np.argsort(time_s[inside], kind="stable")]
-            for position in inside.tolist():
-                where = episodes.place(int(wanted[position]))
-                frames[position] = video.read(float(time_s[position]), self._shape, where)
-        return frames[inverse.reshape(rows.shape)]
+            video = self._open(self._paths[number])
+            video.read_into(
+                frames, inside, time_s[inside], lambda place: episodes.place(int(wanted[place]))
+            )
+        is_in_order = len(wanted) == rows.size and bool((np.diff(inverse.ravel()) == 1).all())
+        if self._table is not None:
+            frames = self._table[frames]
+        taken = frames if is_in_order else frames[inverse.ravel()]
+        return taken.reshape(*rows.shape, *self._shape)
 
-    def _open(self, path: Path) -> VideoFile:
+    def _open(self, path: Path) -> OpenVideo:
         if self._pid != os.getpid():
             # After a fork, the parent's decoders must neither be used nor be freed here: freeing
             # one waits for threads that this process does not have.
             self._inherited, self._files = self._files, OrderedDict()
             self._pid = os.getpid()
-        video = self._files.pop(path, None) or VideoFile(path)
+        video = self._files.pop(path, None) or _open_video(path, self._decoder)
         self._files[path] = video
         if len(self._files) > _MAX_OPEN_FILES:
             self._files.popitem(last=False)[1].close()
@@ -143,25 +196,60 @@ class VideoFile:
         """Close the file."""
         self._container.close()
 
+    def read_into(
+        self,
+        frames: NDArray[Any],
+        places: NDArray[np.int64],
+        times_s: NDArray[np.float64],
+        where: Callable[[int], str],
+    ) -> None:
+        """Decode the frames shown at some times; see `OpenVideo`."""
+        shape = frames.shape[1:]
+        read: Callable[..., NDArray[Any]] = self.read
+        if frames.dtype == np.uint16:
+            read = self.read_codes
+        for place, time_s in zip(places.tolist(), times_s.tolist(), strict=True):
+            frames[place] = read(time_s, shape, where(place))
+
     def read(self, time_s: float, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
         """Return the frame shown at a time, uint8 (C, H, W)."""
-        nearest = int(np.argmin(np.abs(self.times_s - time_s)))
+        frame = self._frame_at(time_s, where)
+        pixel_format = "gray" if shape[0] == 1 else "rgb24"
+        pixels = self._convert(frame, pixel_format).to_ndarray()
+        chw: NDArray[np.uint8] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        self._check_shape(chw.shape, shape)
+        return chw
+
+    def read_codes(self, time_s: float, shape: tuple[int, ...], where: str) -> NDArray[np.uint16]:
+        """Return the 12-bit codes of the depth frame shown at a time, uint16 (1, H, W)."""
+        frame = self._frame_at(time_s, where)
+        if frame.format.name != PIXEL_FORMAT:
+            message = f"{self._path}: frames are {frame.format.name}; depth is {PIXEL_FORMAT}"
+            raise DatasetError(message)
+        plane = frame.planes[0]
+        lines = np.frombuffer(plane, "<u2").reshape(frame.height, plane.line_size // 2)
+        codes: NDArray[np.uint16] = np.minimum(lines[None, :, : frame.width], 4095)
+        self._check_shape(codes.shape, shape)
+        return codes
+
+    def _check_shape(self, found: tuple[int, ...], declared: tuple[int, ...]) -> None:
+        if found != declared:
+            message = f"{self._path}: frames are {found} (C, H, W), declared {declared}"
+            raise DatasetError(message)
+
+    def _frame_at(self, time_s: float, where: str) -> Any:
+        after = int(np.searchsorted(self.times_s, time_s))
+        near = range(max(0, after - 1), min(after + 1, len(self.times_s)))
+        nearest = min(near, key=lambda number: abs(float(self.times_s[number]) - time_s))
         if abs(self.times_s[nearest] - time_s) > _TOLERANCE_S:
             found = f"the nearest is at {self.times_s[nearest]:.4f} s"
             message = f"{self._path}: no frame at {time_s:.4f} s for {where}; {found}"
             raise DatasetError(message)
         try:
-            frame = self._decode(int(self._pts[nearest]))
+            return self._decode(int(self._pts[nearest]))
         except self._error as exc:
             message = f"{self._path}: {where} ({time_s:.4f} s) cannot be decoded: {exc}"
             raise DatasetError(message) from exc
-        pixel_format = "gray" if shape[0] == 1 else "rgb24"
-        pixels = self._convert(frame, pixel_format).to_ndarray()
-        chw: NDArray[np.uint8] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if chw.shape != shape:
-            message = f"{self._path}: frames are {chw.shape} (C, H, W), declared {shape}"
-            raise DatasetError(message)
-        return chw
 
     def _convert(self, frame: Any, pixel_format: str) -> Any:
         """Return the frame in another pixel format; one thread is 100 times faster than many."""
@@ -171,8 +259,8 @@ class VideoFile:
             return self._reformatter.reformat(frame, format=pixel_format)
 
     def _decode(self, pts: int) -> Any:
-        earlier = self._keyframes[self._keyframes <= pts]
-        keyframe = int(earlier[-1]) if earlier.size else int(self._pts[0])
+        earlier = int(np.searchsorted(self._keyframes, pts, side="right"))
+        keyframe = int(self._keyframes[earlier - 1] if earlier else self._pts[0])
         if self._position is None or not keyframe <= self._position < pts:
             self._container.seek(keyframe, stream=self._stream, backward=True)
             self._decoder = self._container.decode(self._stream)
@@ -192,3 +280,20 @@ def import_av() -> Any:
     need = "reading and writing videos"
     import_optional("av.video.reformatter", need, "video")
     return import_optional("av", need, "video")
+
+
+def _import_decoder(decoder: str) -> Any:
+    return import_torchcodec() if decoder == "torchcodec" else import_av()
+
+
+def _open_video(path: Path, decoder: str) -> OpenVideo:
+    return TorchcodecFile(path) if decoder == "torchcodec" else VideoFile(path)
+
+
+def _decoder_id(decoder: str) -> str:
+    """Return name and versions: frames are bit-equal where this is equal."""
+    if decoder == "torchcodec":
+        return f"torchcodec {version('torchcodec')}"
+    av = import_av()
+    libraries = {name: av.library_versions[name] for name in ("libavcodec", "libswscale")}
+    return f"pyav {av.__version__} {libraries}"
