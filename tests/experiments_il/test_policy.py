@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments_il.policy import ChunkSettings, FlowMatchingPolicy, RecedingHorizon
+from experiments_il.action_queue import ChunkSettings
+from experiments_il.execution import Executor
+from experiments_il.policy import FlowMatchingPolicy
 from trainer_core.errors import UserError
 from trainer_core.normalize import Normalizer
 
@@ -41,7 +43,7 @@ def frame(value: float) -> dict[str, Tensor]:
 
 def test_first_frame_fills_the_history() -> None:
     policy = CountingPolicy(ChunkSettings(n_obs_steps=3, n_action_steps=1))
-    executor = RecedingHorizon(policy)
+    executor = Executor(policy)
     executor.start(0, episode=0)
     for value in (1.0, 2.0):
         executor.act({0: frame(value)})
@@ -50,7 +52,7 @@ def test_first_frame_fills_the_history() -> None:
 
 def test_new_plan_only_after_the_executed_actions() -> None:
     policy = CountingPolicy(ChunkSettings(n_action_steps=3))
-    executor = RecedingHorizon(policy)
+    executor = Executor(policy)
     executor.start(0, episode=0)
     actions = [executor.act({0: frame(value)})[0].tolist() for value in range(5)]
     assert actions == [[0, 0], [0, 1], [0, 2], [3, 0], [3, 1]]
@@ -58,7 +60,7 @@ def test_new_plan_only_after_the_executed_actions() -> None:
 
 def test_negative_offset_skips_past_actions() -> None:
     policy = CountingPolicy(ChunkSettings(n_action_steps=2, action_offset=-1))
-    executor = RecedingHorizon(policy)
+    executor = Executor(policy)
     executor.start(0, episode=0)
     indices = [executor.act({0: frame(0.0)})[0][1].item() for _ in range(3)]
     assert indices == [1, 2, 1]
@@ -66,7 +68,7 @@ def test_negative_offset_skips_past_actions() -> None:
 
 def test_lanes_plan_together_and_end_apart() -> None:
     policy = CountingPolicy(ChunkSettings(n_action_steps=2))
-    executor = RecedingHorizon(policy)
+    executor = Executor(policy)
     executor.start(0, episode=0)
     executor.start(1, episode=1)
     executor.act({0: frame(1.0), 1: frame(2.0)})
@@ -79,7 +81,7 @@ def test_noise_depends_on_the_episode_not_on_its_lane() -> None:
     draws = []
     for lane, other in ((0, 1), (1, 0)):
         policy = CountingPolicy(ChunkSettings(n_action_steps=4))
-        executor = RecedingHorizon(policy, seed=5)
+        executor = Executor(policy, seed=5)
         executor.start(lane, episode=7)
         executor.start(other, episode=8)
         executor.act({lane: frame(0.0), other: frame(0.0)})
@@ -104,7 +106,7 @@ def test_noise_depends_on_the_episode_not_on_its_lane() -> None:
 )
 def test_impossible_settings_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        ChunkSettings(**settings)
+        ChunkSettings(**settings)  # type: ignore[arg-type] # wrong on purpose
     assert str(caught.value) == message
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from experiments_il.blocks.action_decoder import MLPActionDecoder, TransformerActionDecoder
 from experiments_il.blocks.info import InfoEmbedder
 from experiments_il.blocks.state import StateEncoder
+from experiments_il.execution import Executor
 from experiments_il.losses import L1, L2
-from experiments_il.policy import RecedingHorizon
 from experiments_il.trainers.regression_policy import RegressionPolicyTrainer
 from trainer_core.errors import DatasetError, UserError
 from trainer_core.normalize import Normalizer
@@ -108,7 +108,7 @@ def test_policy_is_deterministic_and_plays() -> None:
     policy = make_trainer().policy(Normalizer({}))
     plays = []
     for seed in (0, 1):
-        executor = RecedingHorizon(policy, seed=seed)
+        executor = Executor(policy, seed=seed)
         executor.start(0, episode=seed)
         plays.append([executor.act({0: {STATE: torch.ones(3)}})[0] for _ in range(5)])
     torch.testing.assert_close(plays[0], plays[1], atol=0, rtol=0)

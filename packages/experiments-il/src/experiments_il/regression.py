@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from experiments_il.policy import ChunkSettings
+from experiments_il.action_queue import ChunkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from experiments_il.policy import Policy, RecedingHorizon
+from experiments_il.execution import Executor
 from experiments_il.sim.lane import EpisodeRecord, Lane, SimulationError
 from experiments_il.sim.rendering import prepare_rendering
 from experiments_il.sim.simulators import METAWORLD, Simulator, check_cameras
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from experiments_il.policy import Policy
     from experiments_il.sim.environment import Environment
     from policy_constructor.ranges import Count, Positive
     from trainer_core.protocols import EvaluationContext
@@ -151,7 +152,7 @@ class SimulatorEvaluator:
     def _play(
         self, policy: Policy, lanes: list[Lane], context: EvaluationContext
     ) -> list[EpisodeRecord]:
-        executor = RecedingHorizon(policy, seed=self.seed, device=context.device)
+        executor = Executor(policy, seed=self.seed, device=context.device)
         waiting = _Queue(self.episodes)
         records: list[EpisodeRecord] = []
         active = dict(enumerate(lanes))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
+from experiments_il.action_queue import ChunkSettings, Execution
 from experiments_il.augment import CameraAugmentation
 from experiments_il.flow import Solver, TimeLaw, interpolate, sample_time
-from experiments_il.policy import ChunkSettings, Condition, FlowMatchingPolicy
+from experiments_il.policy import Condition, FlowMatchingPolicy
 from trainer_core.errors import DatasetError, UserError
 from trainer_core.step import LossTrainer
 
@@ -63,6 +64,10 @@ class ChunkPolicyTrainer(LossTrainer):
         n_obs_steps: Frames of an observation's history.
         n_action_steps: Actions executed before the next chunk is planned, at most H.
         action_offset: Frame of a chunk's first action relative to the current one, 0 or negative.
+        execution: How chunks become actions: `receding_horizon`, or `temporal_ensembling`, which
+            plans at every step and averages what all chunks say about it.
+        ensembling_coefficient: c of the weights `exp(-c i)` of that average, i = 0 for the oldest
+            chunk. Larger: smoother and slower to react; 0: all alike; 0.01 is usual.
 
     Raises:
         UserError: A component is missing or does not fit, or a value is out of its range.
@@ -94,9 +99,13 @@ class ChunkPolicyTrainer(LossTrainer):
         n_obs_steps: Positive = 1,
         n_action_steps: Positive = 8,
         action_offset: int = 0,
+        execution: Execution = "receding_horizon",
+        ensembling_coefficient: float = 0.01,
     ) -> None:
         super().__init__(models, optimizers, loss, device)
-        self.chunk = ChunkSettings(n_obs_steps, n_action_steps, action_offset)
+        self.chunk = ChunkSettings(
+            n_obs_steps, n_action_steps, action_offset, execution, ensembling_coefficient
+        )
         self.encoders = _find_encoders(models, state_key, cameras or {})
         self.depth_models = _find_depth_models(models, depth_models or {}, optimizers)
         self.cameras = tuple(cameras or {})

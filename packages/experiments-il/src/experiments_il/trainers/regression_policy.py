@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from experiments_il.action_queue import Execution
     from policy_constructor.ranges import Fraction, Positive
     from trainer_core.normalize import Normalizer
     from trainer_core.protocols import Batch, StepContext
@@ -43,6 +44,10 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
         n_obs_steps: Frames of an observation's history.
         n_action_steps: Actions executed before the next chunk is planned, at most H.
         action_offset: Frame of a chunk's first action relative to the current one, 0 or negative.
+        execution: How chunks become actions: `receding_horizon`, or `temporal_ensembling`, which
+            plans at every step and averages what all chunks say about it.
+        ensembling_coefficient: c of the weights `exp(-c i)` of that average, i = 0 for the oldest
+            chunk. Larger: smoother and slower to react; 0: all alike; 0.01 is usual.
 
     Raises:
         UserError: A component is missing or does not fit, or a value is out of its range.
@@ -63,6 +68,8 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
         n_obs_steps: Positive = 1,
         n_action_steps: Positive = 8,
         action_offset: int = 0,
+        execution: Execution = "receding_horizon",
+        ensembling_coefficient: float = 0.01,
     ) -> None:
         super().__init__(
             models,
@@ -77,6 +84,8 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
             action_offset=action_offset,
+            execution=execution,
+            ensembling_coefficient=ensembling_coefficient,
         )
         self.chunk_loss = check_chunk_loss(loss)
 
