@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,10 +232,13 @@ class _TrainingClock:
 
 def _digest(loaded: LoadedExperiment) -> str:
     """Return what tells one experiment from another, wherever its folders are."""
-    document = dict(loaded.resolved.data)
+    document = {key: value for key, value in loaded.resolved.data.items() if key != "params"}
     document["run"] = {key: document["run"].get(key) for key in ("seed", "threads")}
     document["data"] = {key: value for key, value in document["data"].items() if key != "root"}
-    document["models"] = {name: plan.resolved.data for name, plan in loaded.models.items()}
+    document["models"] = {
+        name: reduce(getitem, plan.section, plan.resolved.data)
+        for name, plan in loaded.models.items()
+    }
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
