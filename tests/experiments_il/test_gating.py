@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from experiments_il.gating import MoEGatingLoss, load_balance_loss, router_z_loss, routing
+from experiments_il.gating import (
+    MoEGatingLoss,
+    load_balance_loss,
+    router_z_loss,
+    routing,
+    routing_information_loss,
+)
 from trainer_core.errors import UserError
 
 
@@ -31,6 +37,31 @@ def test_z_loss_has_its_hand_value() -> None:
     logits = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     expected = (math.log(2) ** 2 + (1 + math.log(2)) ** 2) / 2
     assert float(router_z_loss(logits)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("shares", "information"),
+    [
+        ([[1.0, 0.0], [0.0, 1.0]], math.log(2)),
+        ([[1.0, 0.0], [1.0, 0.0]], 0.0),
+        ([[0.5, 0.5], [0.5, 0.5]], 0.0),
+    ],
+)
+def test_certain_and_equal_choices_tell_most(shares: list[list[float]], information: float) -> None:
+    assert float(routing_information_loss(torch.tensor(shares))) == pytest.approx(-information)
+
+
+def test_information_of_parts_adds_up_to_that_of_the_whole() -> None:
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradients = []
+    for size in (8, 4):
+        leaf = logits.clone().requires_grad_()
+        shares = leaf.softmax(-1)
+        parts = shares.unflatten(0, (-1, size))
+        losses = [routing_information_loss(part, shares.mean(0)) for part in parts]
+        torch.autograd.backward(sum(losses) / len(losses))  # type: ignore[arg-type]
+        gradients.append(leaf.grad)
+    assert torch.allclose(gradients[0], gradients[1])  # type: ignore[arg-type]
 
 
 def test_parts_with_the_fractions_of_the_whole_add_up() -> None:

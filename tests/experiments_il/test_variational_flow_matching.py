@@ -81,9 +81,9 @@ def test_two_modes_are_sampled_in_a_single_step(two_modes: Any) -> None:
     assert float(metrics["active_latents"]) >= 1
 
 
-def test_weak_divergence_without_learned_prior_fails(two_modes: Any) -> None:
+def test_weak_divergence_without_learned_prior_or_sure_gate_fails(two_modes: Any) -> None:
     models = make_models(two_modes, StandardPrior(Z))
-    trainer = make_trainer(two_modes, models, beta=0.0)
+    trainer = make_trainer(two_modes, models, beta=0.0, gate_information_weight=0.0)
     two_modes.train(trainer, 400, size=96)
     assert sum(two_modes.shares(trainer, evaluations=10)) < 0.6
 
@@ -95,6 +95,7 @@ def test_terms_add_up(two_modes: Any) -> None:
     with torch.no_grad():
         total, terms = trainer.compute_losses(batch, context())
     weights = {"velocity": 1.0, "kl": 0.5, "prior": 1, "transport": 0.2, "load_balance": 0.01}
+    weights["gate_information"] = 0.1
     expected = sum(weight * float(terms[name]) for name, weight in weights.items())
     assert float(total) == pytest.approx(expected + 1e-3 * float(terms["gate_z"]), rel=1e-5)
 
@@ -106,7 +107,9 @@ def test_two_micro_batches_equal_one_batch(two_modes: Any) -> None:
         randomize(models)
         options = StepOptions(grad_accum_steps=parts, global_batch=16)
         loss = SinkhornKnopp(group=4)
-        trainer = make_trainer(two_modes, models, loss, load_balance_weight=0.0)
+        trainer = make_trainer(
+            two_modes, models, loss, load_balance_weight=0.0, gate_information_weight=0.0
+        )
         trainer.configure(options)
         trainer.compute_gradients(padded_batch(two_modes), epoch=0, iterations=0)
         gradients.append({name: p.grad for name, p in models.named_parameters()})
@@ -234,8 +237,9 @@ def without_gate(task: Any) -> dict[str, Any]:
         (
             lambda _: {"options": StepOptions(grad_accum_steps=2)},
             (
-                "the load balance of the experts needs the whole batch: set "
-                "trainer.load_balance_weight to 0, or trainer.grad_accum_steps to 1"
+                "the gate's use of the experts is known for a whole batch only: set "
+                "trainer.load_balance_weight and trainer.gate_information_weight to 0, or "
+                "trainer.grad_accum_steps to 1"
             ),
         ),
         (

@@ -15,7 +15,14 @@ from trainer_core.errors import UserError
 if TYPE_CHECKING:
     from policy_constructor.ranges import NonNegative
 
-__all__ = ["MoEGating", "MoEGatingLoss", "load_balance_loss", "router_z_loss", "routing"]
+__all__ = [
+    "MoEGating",
+    "MoEGatingLoss",
+    "load_balance_loss",
+    "router_z_loss",
+    "routing",
+    "routing_information_loss",
+]
 
 
 def routing(logits: Tensor) -> Tensor:
@@ -41,6 +48,28 @@ def load_balance_loss(logits: Tensor, fractions: Tensor | None = None) -> Tensor
         fractions = routing(logits).mean(dim=0)
     probabilities = torch.softmax(logits, dim=-1).mean(dim=0)
     return logits.shape[-1] * (fractions.detach() * probabilities).sum()
+
+
+def routing_information_loss(shares: Tensor, means: Tensor | None = None) -> Tensor:
+    """Return minus the information that the choice of an expert has about the sample, a scalar.
+
+    `mean H(g_b) - H(mean g_b)`, from `-log E` (each sample sure of its expert, all experts used
+    alike) to 0. The border between two experts moves to where there are few samples. With the means
+    of the whole global batch, the gradient of the mean over parts of it is that of the whole.
+
+    Args:
+        shares: Probabilities g `(B, E)`.
+        means: Of the whole batch, `(E,)`; None: of these samples.
+
+    Source: Bridle et al., "Unsupervised Classifiers, Mutual Information and 'Phantom Targets'",
+    1991.
+    """
+    shares = shares.float()
+    if means is None:
+        means = shares.mean(dim=0)
+    of_sample = (shares * shares.clamp(min=1e-9).log()).sum(dim=-1)
+    of_batch = (shares * means.detach().clamp(min=1e-9).log()).sum(dim=-1)
+    return (of_batch - of_sample).mean()
 
 
 def router_z_loss(logits: Tensor) -> Tensor:

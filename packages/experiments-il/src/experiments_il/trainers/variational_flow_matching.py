@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 
 from experiments_il.flow import endpoint, sample_time, velocity_target
-from experiments_il.gating import load_balance_loss, router_z_loss, routing
+from experiments_il.gating import (
+    load_balance_loss,
+    router_z_loss,
+    routing,
+    routing_information_loss,
+)
 from experiments_il.losses import known_target
 from experiments_il.trainers.chunk_policy import ACTION_DECODER, ChunkPolicyTrainer, require
 from experiments_il.trainers.whole_batch import (
@@ -45,6 +50,7 @@ _ROLES = {
     "gate": "memory and latent to logits over experts",
     "latent_embedder": "latent to a memory token",
 }
+_WHOLE_BATCH = ("load_balance_weight", "gate_information_weight")
 _ACTIVE_KL = 0.01
 
 
@@ -54,7 +60,7 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         q = posterior(memory, a);   z = mu_q + sigma_q n;   g = softmax(gate(memory, z))
         L_moe = mean over real actions of sum_e g_e (v_e(x_t, t, [memory, z]) - u)^2
         total = L_moe + beta KL(q || reference) + L_prior + transport_weight L_OT
-                + load_balance_weight L_lb + gate_z_weight L_z
+                + load_balance_weight L_lb + gate_information_weight L_mi + gate_z_weight L_z
 
     Acting samples z from the prior and follows the gate's first choice alone.
 
@@ -64,9 +70,9 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
     `sinkhorn_knopp`, or is left out. The memory of the decoder has one token more.
 
     Every term is a mean over samples of the global batch, also with micro-batches or several
-    processes. Two depend on who shares a batch: L_OT is computed on groups of fixed size, which
-    must divide a micro-batch; L_lb needs the choices of the whole batch, and with micro-batches
-    `load_balance_weight` must be 0.
+    processes. Some depend on who shares a batch: L_OT is computed on groups of fixed size, which
+    must divide a micro-batch; L_lb and L_mi need the choices of the whole batch, and with
+    micro-batches `load_balance_weight` and `gate_information_weight` must be 0.
 
     Args:
         models: The components.
@@ -78,6 +84,8 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         transport_weight: Weight of the loss of the `loss:` section.
         transport_expert: Whose endpoint it moves: `mixture`, or `best`.
         load_balance_weight: Weight of the experts' load balance. Larger: more equal use.
+        gate_information_weight: Weight of what the gate's choice tells about a sample: each sure of
+            its expert, all experts used. 0 leaves it to chance whether experts specialise.
         gate_z_weight: Weight of the squared log-sum of the gate's logits.
         prior_trains_encoders: Whether the prior's loss reaches the encoders of the observation.
         settings: What `ChunkPolicyTrainer` takes.
@@ -97,12 +105,14 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         transport_weight: NonNegative = 0.2,
         transport_expert: TransportExpert = "mixture",
         load_balance_weight: NonNegative = 1e-2,
+        gate_information_weight: NonNegative = 0.1,
         gate_z_weight: NonNegative = 1e-3,
         prior_trains_encoders: bool = False,
         **settings: Any,
     ) -> None:
         self.transport = transport_loss(loss)
         self.load_balance_weight = load_balance_weight
+        self.gate_information_weight = gate_information_weight
         super().__init__(models, optimizers, loss, device, **settings)
         for name, role in _ROLES.items():
             require(models, name, role)
@@ -128,10 +138,12 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         """
         super().configure(options)
         check_group(self.transport, options)
-        if options.grad_accum_steps > 1 and self.load_balance_weight:
+        needy = [name for name in _WHOLE_BATCH if getattr(self, name)]
+        if options.grad_accum_steps > 1 and needy:
+            names = " and ".join(f"trainer.{name}" for name in needy)
             message = (
-                "the load balance of the experts needs the whole batch: set "
-                "trainer.load_balance_weight to 0, or trainer.grad_accum_steps to 1"
+                f"the gate's use of the experts is known for a whole batch only: set {names} to 0, "
+                "or trainer.grad_accum_steps to 1"
             )
             raise UserError(message)
 
@@ -156,12 +168,14 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
             sample_time(step.random.uniform(stream="prior.time"), self.time_law),
             step.random.normal(self.latent_dim, stream="prior.noise"),
         )
-        balance = load_balance_loss(logits, self._fractions(logits, step))
+        balance = load_balance_loss(logits, self._of_all(routing(logits), step))
+        information = routing_information_loss(share, self._of_all(share, step))
         terms: dict[str, tuple[float, Tensor]] = {
             "velocity": (1.0, mixture),
             "kl": (self.beta, kl.sum(dim=-1).mean()),
             "prior": (1.0, fit.mean()),
             "load_balance": (self.load_balance_weight, balance),
+            "gate_information": (self.gate_information_weight, information),
             "gate_z": (self.gate_z_weight, router_z_loss(logits)),
         }
         metrics: dict[str, Tensor | float] = {}
@@ -216,11 +230,11 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
             return velocities[torch.arange(len(share)), share.argmax(dim=-1)]
         return (share[:, :, None, None].to(velocities.dtype) * velocities).sum(dim=1)
 
-    def _fractions(self, logits: Tensor, step: StepContext) -> Tensor:
-        """Return the share of samples of each expert, of all processes while training."""
-        chosen = routing(logits).mean(dim=0)
+    def _of_all(self, values: Tensor, step: StepContext) -> Tensor:
+        """Return the mean over samples `(E,)`, those of all processes while training."""
+        mean = values.detach().mean(dim=0)
         ranks = self.options.ranks
-        return ranks.sum(chosen) / ranks.world_size if step.training else chosen
+        return ranks.sum(mean) / ranks.world_size if step.training else mean
 
 
 class _ChosenExperts:
@@ -235,6 +249,10 @@ class _ChosenExperts:
         z = trainer.models["prior"].sample(memory, noise)  # type: ignore[operator] # a module's methods are untyped
         chosen = trainer.models["gate"](memory, z).argmax(dim=-1)
         conditioned = trainer._with_latent(memory, z)  # noqa: SLF001 - the other half of this file
+        if torch.compiler.is_exporting():  # one program for all choices
+            weights = decoder.select(chosen)
+            own = decoder.cache(conditioned, weights)
+            return lambda x, t: decoder.step(x, t, own, weights)
         parts = []
         for expert in chosen.unique().tolist():
             rows = (chosen == expert).nonzero().squeeze(1)
@@ -251,10 +269,8 @@ class _ChosenExperts:
 
 def _diagnose(share: Tensor, kl: Tensor) -> dict[str, Tensor | float]:
     """Return what tells whether latent and gate are in use."""
-    entropy = -(share * share.clamp(min=1e-9).log()).sum(dim=-1).mean()
     return {
         "active_latents": (kl.detach().mean(dim=0) > _ACTIVE_KL).float().sum(),
-        "gate_entropy": entropy,
         "gate_certainty": share.max(dim=-1).values.mean(),
         "busiest_expert": routing(share).mean(dim=0).max(),
     }
