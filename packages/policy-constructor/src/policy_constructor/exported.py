@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from policy_constructor.build import build_model
 from policy_constructor.errors import ConfigError, Problem
+from policy_constructor.pretrained import without_pretrained
 from policy_constructor.tensor_file import read_tensors
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def load_export(folder: str | Path, *, device: torch.device | str = "cpu") -> Ex
         _require_unchanged(root, name, entry)
     models = nn.ModuleDict()
     for name, part in about["components"].items():
-        module = build_model(root / part["model"])
+        with without_pretrained():
+            module = build_model(root / part["model"])
         tensors = _wrapped(root / part["weights"])
         for alias, canonical in part.get("aliases", {}).items():
             tensors.setdefault(alias, tensors[canonical])
