@@ -29,8 +29,8 @@ TASKS = (*EASY, "push-v3", "pick-place-v3", "peg-insert-side-v3")
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "flow matching"
 GOAL = 0.9
-STEPS = {"regression": 4000, "flow matching": 4000, "VFP": 2400, "CFG-VQ-VAE": 2600}
-"""Training steps of each policy, which take about the same CPU time, 40 s."""
+STEPS = dict.fromkeys(POLICIES, 2000)
+"""Training steps of each policy. The small recipes take about the same CPU time for a step."""
 
 _PAIRS = (
     "Pairs of the same training seed and the same goal: how often only the policy, or only\n"
@@ -99,6 +99,7 @@ def _describe(rows: Sequence[Row]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
     commits = ", ".join(sorted({row.commit for row in rows}))
     recipes = ", ".join(f"`{POLICIES[name]}`" for name in _names(rows))
+    steps = " or ".join(str(steps) for steps in sorted({row.steps for row in rows}))
     return (
         "Written by `OMP_NUM_THREADS=1 python -m benchmarks.metaworld`; raw rows in\n"
         "[metaworld.json](metaworld.json).\n\n"
@@ -106,7 +107,7 @@ def _describe(rows: Sequence[Row]) -> str:
         f"{first.demonstrations['seed']}, noise of {first.demonstrations['noise']} on the executed "
         f"actions; frames: {frames}.\n"
         f"- Training seeds {seeds}; the recipes {recipes} and their averaged weights,\n"
-        f"  with fewer steps than the recipes have: as many as take about 40 CPU seconds.\n"
+        f"  with fewer steps than the recipes have: {steps}, about 20 CPU seconds each.\n"
         f"- {len(first.solved)} goals a training, seed {first.evaluation_seed}, at most 300 steps, "
         "10 sampling steps, chunks of 8 of which 4 are executed.\n"
         "- Intervals: Wilson, 95 %; they treat the episodes of all seeds as independent.\n"
