@@ -36,6 +36,11 @@ class TensorDataset:
         """Return N."""
         return self._length
 
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """Return a tensor with the shape and dtype of each key of a sample, on the meta device."""
+        return {key: column[0].to("meta") for key, column in self.columns.items()}
+
     def __getitems__(self, indices: NDArray[np.int64]) -> Batch:
         """Return the rows of all columns, `(len(indices), ...)`."""
         rows = torch.from_numpy(indices)

@@ -21,6 +21,7 @@ __all__ = [
     "DatasetFactory",
     "EvaluationContext",
     "Evaluator",
+    "Exportable",
     "IOMapping",
     "Initializer",
     "LossFactory",
@@ -115,7 +116,9 @@ class DatasetFactory(Protocol):
             `dataset` has `__len__` and either `__getitems__(indices: int64 array) -> Batch`
             (one ready batch, preferred) or `__getitem__(index) -> Batch`. `norm_stats` maps a
             batch key to `{"mode": "mean_std"|"min_max"|"quantiles"|"identity", <statistic>: list}`
-            and must be JSON data.
+            and must be JSON data. A `dataset` that has `features` (key to something with `shape`,
+            without the batch dimension, and `dtype`) and `fps` tells who serves or exports the
+            policy what its inputs are.
         """
         ...
 
@@ -223,6 +226,28 @@ class EvaluationContext:
     final: bool
     progress: Callable[[int, int, str], None] = field(default=lambda _d, _t, _s: None)
     interrupted: Callable[[], bool] = field(default=lambda: False)
+
+
+@dataclass(frozen=True, slots=True)
+class Exportable:
+    """What a trainer's `exportable(normalizer, batch)` gives to `trainer ckpt export --format`.
+
+    Attributes:
+        module: Called with the tensors of `inputs` in their order; returns one tensor, or a tuple
+            in the order of `outputs`. It does the whole work, from the data set's units to them,
+            draws no random numbers and has no branch that depends on values.
+        inputs: Example tensors by name, made from the example batch. Axis 0 of all inputs and
+            outputs is the batch and of any length; the other sizes are fixed.
+        outputs: Names of what `module` returns.
+        units: What the numbers of an input or output mean, by name.
+        about: JSON data that goes along, for whoever calls the exported program.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    units: dict[str, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

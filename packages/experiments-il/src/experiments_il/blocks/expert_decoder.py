@@ -22,8 +22,8 @@ from experiments_il.blocks.action_decoder import (
 )
 from experiments_il.blocks.stacked import (
     StackedWeights,
+    Weights,
     layer_norm,
-    shared_linear,
     stacked_linear,
 )
 from policy_constructor.blocks.embedding import SinusoidalTimeEmbedding
@@ -44,33 +44,48 @@ class ExpertDecoder(nn.Module, ABC):
         self.action_dim = action_dim
         self.horizon = horizon
 
-    def cache(self, memory: Tensor, expert: int | None = None) -> MemoryCache:
-        """Return what depends on the memory alone, for all experts or for one."""
-        return self._cache(self.weights.select(expert), memory)
+    def select(self, expert: int | Tensor | None = None) -> Weights:
+        """Return weights that `cache` and `step` take in place of a number.
 
-    def step(self, x_t: Tensor, t: Tensor, cache: MemoryCache, expert: int | None = None) -> Tensor:
+        Args:
+            expert: A number; None: all; or one for each row of the batch, int64 `(B,)`, which
+                copies the weights of each row's expert. One row costs what one expert costs.
+        """
+        return self.weights.select(expert)
+
+    def cache(self, memory: Tensor, expert: int | Weights | None = None) -> MemoryCache:
+        """Return what depends on the memory alone, for all experts or for one."""
+        return self._cache(self._weights(expert), memory)
+
+    def step(
+        self, x_t: Tensor, t: Tensor, cache: MemoryCache, expert: int | Weights | None = None
+    ) -> Tensor:
         """Return the velocities `(B, E, H, A)` of all experts, or `(B, H, A)` of one.
 
         Args:
             x_t: Noisy chunk `(B, H, A)`.
             t: Times `(B,)`.
             cache: From `cache(memory, expert)` with the same expert; not changed.
-            expert: Number of the expert; None: all.
+            expert: Number of the expert; None: all; or what `select` returned.
         """
-        velocities = self._step(self.weights.select(expert), x_t, t, cache)
+        weights = self._weights(expert)
+        velocities = self._step(weights, x_t, t, cache)
+        if weights.is_row_wise:
+            return velocities[:, 0]
         return velocities.transpose(0, 1) if expert is None else velocities[0]
 
     def forward(self, x_t: Tensor, t: Tensor, memory: Tensor) -> Tensor:
         """Return the velocities `(B, E, H, A)` given the memory `(B, M, memory_width)`."""
         return self.step(x_t, t, self.cache(memory))
 
-    @abstractmethod
-    def _cache(self, weights: dict[str, Tensor], memory: Tensor) -> MemoryCache: ...
+    def _weights(self, expert: int | Weights | None) -> Weights:
+        return expert if isinstance(expert, Weights) else self.weights.select(expert)
 
     @abstractmethod
-    def _step(
-        self, weights: dict[str, Tensor], x_t: Tensor, t: Tensor, cache: MemoryCache
-    ) -> Tensor:
+    def _cache(self, weights: Weights, memory: Tensor) -> MemoryCache: ...
+
+    @abstractmethod
+    def _step(self, weights: Weights, x_t: Tensor, t: Tensor, cache: MemoryCache) -> Tensor:
         """Return the velocities `(E, B, H, A)` of the experts whose weights these are."""
 
 
@@ -111,21 +126,19 @@ class MLPExpertDecoder(ExpertDecoder):
         self.layers = layers
         self.time_features = SinusoidalTimeEmbedding(time_width)
 
-    def _cache(self, weights: dict[str, Tensor], memory: Tensor) -> MemoryCache:
+    def _cache(self, weights: Weights, memory: Tensor) -> MemoryCache:
         if memory.shape[1:] != (self.memory_tokens, self.memory_width):
             message = (
                 f"memory has shape {tuple(memory.shape)}, expected (B, {self.memory_tokens}, "
                 f"{self.memory_width}): memory_tokens and memory_width of the decoder decide"
             )
             raise ValueError(message)
-        return ((shared_linear(memory.flatten(1), weights["condition.weight"]),),)
+        return ((weights.map_input(memory.flatten(1), "condition", has_bias=False),),)
 
-    def _step(
-        self, weights: dict[str, Tensor], x_t: Tensor, t: Tensor, cache: MemoryCache
-    ) -> Tensor:
+    def _step(self, weights: Weights, x_t: Tensor, t: Tensor, cache: MemoryCache) -> Tensor:
         ((condition,),) = cache
         inputs = torch.cat([x_t.flatten(1), self.time_features(t).to(x_t.dtype)], dim=1)
-        embedded = shared_linear(inputs, weights["embed.weight"], weights["embed.bias"])
+        embedded = weights.map_input(inputs, "embed")
         h = F.silu(embedded + condition)
         for i in range(self.layers):
             layer = f"hidden.{i}"
@@ -173,23 +186,19 @@ class TransformerExpertDecoder(ExpertDecoder):
         self.causal = causal
         self.time_features = SinusoidalTimeEmbedding(width)
 
-    def _cache(self, weights: dict[str, Tensor], memory: Tensor) -> MemoryCache:
+    def _cache(self, weights: Weights, memory: Tensor) -> MemoryCache:
         pairs = []
         for i in range(self.layers):
             name = f"transformer.layers.{i}.cross.key_value"
-            both = shared_linear(memory, weights[f"{name}.weight"], weights[f"{name}.bias"])
+            both = weights.map_input(memory, name)
             pairs.append(tuple(self._split(part) for part in both.chunk(2, dim=-1)))
         return tuple(pairs)
 
-    def _step(
-        self, weights: dict[str, Tensor], x_t: Tensor, t: Tensor, cache: MemoryCache
-    ) -> Tensor:
+    def _step(self, weights: Weights, x_t: Tensor, t: Tensor, cache: MemoryCache) -> Tensor:
         features = self.time_features(t).to(x_t.dtype)
-        time = shared_linear(
-            features, weights["time.layers.0.weight"], weights["time.layers.0.bias"]
-        )
+        time = weights.map_input(features, "time.layers.0")
         time = _linear(weights, "time.layers.2", F.silu(time))
-        tokens = shared_linear(x_t, weights["embed.weight"], weights["embed.bias"])
+        tokens = weights.map_input(x_t, "embed")
         # Laid out by experts, or each layer norm and matrix product would copy them anew.
         tokens = (tokens + weights["position.weight"].unsqueeze(1)).contiguous()
         condition = F.silu(time)
@@ -201,7 +210,7 @@ class TransformerExpertDecoder(ExpertDecoder):
 
     def _layer(
         self,
-        weights: dict[str, Tensor],
+        weights: Weights,
         name: str,
         x: Tensor,
         condition: Tensor,
@@ -231,13 +240,11 @@ class TransformerExpertDecoder(ExpertDecoder):
         return attended.transpose(1, 2).reshape(like.shape)
 
 
-def _linear(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
     return stacked_linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def _modulate(
-    weights: dict[str, Tensor], name: str, x: Tensor, condition: Tensor
-) -> tuple[Tensor, Tensor]:
+def _modulate(weights: Weights, name: str, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
     """Return the adaptively normed tokens and the gate of a branch."""
     modulation = _linear(weights, f"{name}.modulation", condition).unsqueeze(2)
     scale, shift, gate = modulation.chunk(3, dim=-1)

@@ -53,7 +53,7 @@ class LatentEmbedder(nn.Module):
         tokens = tokens + self.position
         if keep is None:
             return tokens
-        return torch.where(keep[:, None, None], tokens, self.hidden(len(keep)).to(tokens.dtype))
+        return torch.where(keep[:, None, None], tokens, self.hidden(keep.shape[0]).to(tokens.dtype))
 
     def hidden(self, count: int) -> Tensor:
         """Return the tokens that stand for no latent, `(count, K, D)`.

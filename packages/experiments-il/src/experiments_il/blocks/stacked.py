@@ -14,7 +14,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["StackedWeights", "layer_norm", "shared_linear", "stacked_linear"]
+__all__ = ["StackedWeights", "Weights", "layer_norm", "shared_linear", "stacked_linear"]
 
 _PREFIX = "experts."
 
@@ -43,11 +43,50 @@ class StackedWeights(nn.Module):
         self.register_state_dict_post_hook(_show_experts)  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.register_load_state_dict_pre_hook(_accept_experts)  # type: ignore[no-untyped-call] # torch leaves it untyped
 
-    def select(self, expert: int | None = None) -> dict[str, Tensor]:
-        """Return the weights by name, of all experts or as a stack of a single one."""
+    def select(self, expert: int | Tensor | None = None) -> Weights:
+        """Return the weights by name, of all experts or as a stack of a single one.
+
+        Args:
+            expert: Its number; None: all; or a number for each row of a batch, int64 `(B,)`: then
+                the stack has a copy of the weights for each row, and every row its own expert.
+        """
+        if isinstance(expert, Tensor):
+            rows = {name: self.stacked[_key(name)][expert] for name in self.names}
+            return Weights(rows, is_row_wise=True)
         if expert is None:
-            return {name: self.stacked[_key(name)] for name in self.names}
-        return {name: self.stacked[_key(name)][expert : expert + 1] for name in self.names}
+            return Weights({name: self.stacked[_key(name)] for name in self.names})
+        return Weights({name: self.stacked[_key(name)][expert : expert + 1] for name in self.names})
+
+
+class Weights(dict[str, Tensor]):
+    """Stacked weights by name.
+
+    Args:
+        named: `(E, *shape)` by name.
+        is_row_wise: Whether each belongs to one row of the batch, so that E is B.
+    """
+
+    def __init__(self, named: Mapping[str, Tensor], *, is_row_wise: bool = False) -> None:
+        super().__init__(named)
+        self.is_row_wise = is_row_wise
+
+    def map_input(self, x: Tensor, name: str, *, has_bias: bool = True) -> Tensor:
+        """Return a linear map of an input that comes without the axis of experts.
+
+        Args:
+            x: `(B, ..., in)`.
+            name: Of the layer.
+            has_bias: Whether it has one.
+
+        Returns:
+            `(E, B, ..., out)`; row-wise `(B, 1, ..., out)`.
+        """
+        weight, bias = self[f"{name}.weight"], self[f"{name}.bias"] if has_bias else None
+        if not self.is_row_wise:
+            return shared_linear(x, weight, bias)
+        if bias is None:
+            bias = weight.new_zeros(weight.shape[:2])
+        return stacked_linear(x.unsqueeze(1), weight, bias)
 
 
 def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -272,7 +272,7 @@ class _Guided:
         if guidance == 1:
             known = decoder.cache(trainer._with_latent(memory, latents))  # noqa: SLF001 - the other half of this file
             return lambda x, t: decoder.step(x, t, known)
-        count = len(memory)
+        count = memory.shape[0]
         keep = torch.arange(2 * count, device=memory.device) < count
         both = trainer._with_latent(  # noqa: SLF001 - the same
             torch.cat([memory, memory]), torch.cat([latents, latents]), keep

@@ -10,6 +10,7 @@ import torch
 
 from experiments_il.action_queue import ChunkSettings, Execution
 from experiments_il.augment import CameraAugmentation
+from experiments_il.deployment import make_exportable
 from experiments_il.flow import Solver, TimeLaw, interpolate, sample_time
 from experiments_il.policy import Condition, FlowMatchingPolicy
 from trainer_core.errors import DatasetError, UserError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from experiments_il.augment import Augmentation
     from policy_constructor.ranges import Fraction, Positive
     from trainer_core.normalize import Normalizer
-    from trainer_core.protocols import Batch, StepContext
+    from trainer_core.protocols import Batch, Exportable, StepContext
 
 __all__ = ["ACTION_DECODER", "ChunkPolicyTrainer", "check_chunk_loss", "require"]
 
@@ -187,6 +188,18 @@ class ChunkPolicyTrainer(LossTrainer):
             solver=self.solver,
             condition=self.condition(),
         )
+
+    def exportable(self, normalizer: Normalizer, batch: Batch) -> Exportable:
+        """Return the policy's whole `act`, to be exported as one program.
+
+        Args:
+            normalizer: Statistics of the data set.
+            batch: Example observations in the data set's units.
+
+        Raises:
+            UserError: An observation is not in the batch.
+        """
+        return make_exportable(self.policy(normalizer), self.models, normalizer, batch)
 
     def condition(self) -> Condition | None:
         """Return what the policy's velocity field depends on besides the memory; None: nothing."""

@@ -107,6 +107,7 @@ def _fill(checkpoint: Path, folder: Path, averaged: list[str], drop: set[str]) -
         "loss": data.get("loss"),
         "io": data.get("io"),
         "keys": _describe_keys(json.loads(stats)),
+        "data": document.get("data"),
         "wheels": _wheels(checkpoint),
         "files": files,
     }

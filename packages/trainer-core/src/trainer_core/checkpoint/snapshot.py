@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trainer_core.checkpoint.continuation import CURE, STATE_TOPICS, describe, require_same
+from trainer_core.checkpoint.data_description import describe_data
 from trainer_core.checkpoint.document import read_state
 from trainer_core.checkpoint.layout import STATE
 from trainer_core.checkpoint.packing import pack, unpack
@@ -77,6 +78,7 @@ def take_snapshot(
         "loop": dict(loop),
         "host_rng": get_host_rng_state(),
         "settings": describe(state),
+        "data": describe_data(experiment.dataset),
         "aliases": {},
     }
 

@@ -1,4 +1,4 @@
-"""`trainer ckpt export`: the policy alone, as policy_constructor loads it; no torch."""
+"""`trainer ckpt export`: the policy alone, to be built again (no torch here) or as one program."""
 
 from __future__ import annotations
 
@@ -28,8 +28,17 @@ def main(argv: list[str]) -> int:
         action=argparse.BooleanOptionalAction,
         help="take the averaged weights; default: if there are any",
     )
+    parser.add_argument(
+        "--format",
+        choices=["native", "onnx", "pt2"],
+        default="native",
+        help="native: model files and weights, built again by policy-constructor (default); onnx, "
+        "pt2: one program, compared with the policy and timed",
+    )
     options = parser.parse_args(argv)
     folder = _choose(options.run, options.step)
+    if options.format != "native":
+        return _export_program(folder, options)
     with progress_bar(f"verifying {folder.name}", describe_checkpoint(folder).bytes) as progress:
         about = export_policy(
             folder,
@@ -40,6 +49,28 @@ def main(argv: list[str]) -> int:
         )
     size = human_size(sum(entry["bytes"] for entry in about["files"].values()))
     print(f"{options.out}: step {about['step']}, {about['weights']} weights, {size}")
+    return 0
+
+
+def _export_program(folder: Path, options: argparse.Namespace) -> int:
+    """Write the whole policy as one program; print how it compares with the policy itself."""
+    from trainer_core.checkpoint.reader import open_checkpoint
+    from trainer_core.deploy.program import export_program
+
+    if options.ema is not None:
+        msg = f"--ema and --no-ema are of --format native; {options.format} takes what acts best"
+        raise UserError(msg)
+    about = export_program(open_checkpoint(folder), options.out, options.format)
+    size = human_size(sum(entry["bytes"] for entry in about["files"].values()))
+    difference = about["check"]["largest_difference"]
+    print(
+        f"{options.out / about['file']}: step {about['step']}, {about['weights']} weights, {size}\n"
+        f"largest difference from the policy itself: {difference:.1e} "
+        f"(at most {about['check']['tolerance']:g}; 1, 2 and 5 samples)\n"
+    )
+    print(f"{'one sample, one thread':<24}{'p50 ms':>9}{'p95 ms':>9}")
+    for row in about["latency"]:
+        print(f"{row['what']:<24}{row['p50_ms']:>9.3f}{row['p95_ms']:>9.3f}")
     return 0
 
 
