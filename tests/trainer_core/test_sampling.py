@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer_core.sampling import SampleOrder, permutation
+from trainer_core.sampling import SampleOrder, order_of, permutation
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.integers(0, 5))
@@ -42,3 +45,50 @@ def test_unshuffled_order_is_that_of_the_data() -> None:
 def test_empty_data_set_is_refused() -> None:
     with pytest.raises(ValueError, match="the data set is empty"):
         SampleOrder(0, 0)
+
+
+class Backwards:
+    """A data set of three samples that asks to be read from its end."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def sample_order(self, seed: int) -> Backwards:
+        assert seed == 5
+        return self
+
+    def indices(self, start: int, stop: int) -> Any:
+        return 2 - np.arange(start, stop) % 3
+
+
+def test_data_set_is_read_in_its_own_order() -> None:
+    order = order_of(Backwards(), 5)
+    assert (order.size, order.seed) == (3, 5)
+    assert order.indices(1, 6).tolist() == [1, 0, 2, 1, 0]
+
+
+def test_data_set_without_an_order_is_shuffled() -> None:
+    class Plain(Backwards):
+        def sample_order(self, seed: int) -> Any:
+            return None
+
+    assert order_of([1, 2, 3], 0).indices(0, 3).tolist() == permutation(3, 0, 0).tolist()
+    assert isinstance(order_of(Plain(), 0), SampleOrder)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([0.5, 1.0], "the data set's order returned float64 [2] for 2 positions; expected as many"),
+        ([0], "the data set's order returned int64 [1] for 2 positions; expected as many integers"),
+        ([0, 3], "the data set's order leaves its samples 0 to 2"),
+        ([-1, 0], "the data set's order leaves its samples 0 to 2"),
+    ],
+)
+def test_wrong_order_of_a_data_set_is_refused(found: Any, message: str) -> None:
+    class Wrong(Backwards):
+        def indices(self, start: int, stop: int) -> Any:
+            return np.asarray(found)
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        order_of(Wrong(), 5).indices(0, 2)

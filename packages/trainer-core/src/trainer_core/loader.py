@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer_core.protocols import Batch
-    from trainer_core.sampling import SampleOrder
+    from trainer_core.sampling import Order
 
 __all__ = ["BatchSource", "make_reader", "open_loader"]
 
@@ -84,7 +84,7 @@ class BatchSource:
     def __init__(
         self,
         dataset: Any,
-        order: SampleOrder,
+        order: Order,
         *,
         global_batch: int,
         rank: int = 0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer_core.engine.diagnosis import describe, diagnose, nonfinite_weights
 from trainer_core.errors import StorageError, TrainerError
-from trainer_core.sampling import SampleOrder
+from trainer_core.sampling import order_of
 from trainer_core.step import LossTrainer
 from trainer_core.storage import make_folder, to_json_text, write_atomically
 
@@ -194,7 +194,7 @@ class Guard:
     def _samples(self, end: int) -> list[int]:
         """Return the indices of the global batch that ends at a position of the order."""
         state = self.state
-        order = SampleOrder(state.samples_per_epoch, state.experiment.seed)
+        order = order_of(state.experiment.dataset, state.experiment.seed)
         found: list[int] = order.indices(end - state.experiment.global_batch, end).tolist()
         return found
 

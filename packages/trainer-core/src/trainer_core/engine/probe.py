@@ -13,7 +13,7 @@ from policy_constructor.errors import ConfigError
 from trainer_core.engine.monitors import check_monitors
 from trainer_core.errors import DatasetError, UserError
 from trainer_core.loader import BatchSource
-from trainer_core.sampling import SampleOrder
+from trainer_core.sampling import order_of
 from trainer_core.seeding import isolated_rng
 from trainer_core.step import LossTrainer
 from trainer_core.tree import move_to_device
@@ -44,7 +44,7 @@ def check_first_batch(experiment: Experiment) -> None:
         return
     options = trainer.options
     size = experiment.global_batch // options.ranks.world_size // options.grad_accum_steps
-    order = SampleOrder(len(experiment.dataset), experiment.seed)
+    order = order_of(experiment.dataset, experiment.seed)
     source = BatchSource(experiment.dataset, order, global_batch=size)
     with isolated_rng(), _explained_memory(size):
         batch = source.iterate(0)()

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer_core.loader import BatchSource
-from trainer_core.sampling import SampleOrder
+from trainer_core.sampling import order_of
 from trainer_core.seeding import isolated_rng
 from trainer_core.step import LossTrainer
 from trainer_core.tree import move_to_device
@@ -58,7 +58,7 @@ def peak_flops(
 def first_batch(experiment: Experiment) -> Batch:
     """Return this rank's part of the first batch, normalised, on the device."""
     ranks = experiment.trainer.options.ranks
-    order = SampleOrder(len(experiment.dataset), experiment.seed)
+    order = order_of(experiment.dataset, experiment.seed)
     source = BatchSource(
         experiment.dataset,
         order,
