@@ -160,6 +160,10 @@ class ArrayCache:
             return group_of
         if not self._is_asked:
             _log.warning("no folder for the columns can be written: they stay in memory")
+        return self.in_memory(specs, fill)
+
+    def in_memory(self, specs: Mapping[str, ArraySpec], fill: Fill) -> ArrayGroup:
+        """Return a group that is built in the memory of this process."""
         arrays = {name: np.empty(shape, dtype) for name, (dtype, shape) in specs.items()}
         extra = fill(arrays)
         return ArrayGroup(None, extra, arrays)

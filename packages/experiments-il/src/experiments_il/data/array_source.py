@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from experiments_il.data.episodes import Episodes
     from experiments_il.data.lerobot_format import Feature
-    from experiments_il.data.source import FrameReader, Frames
+    from experiments_il.data.source import FrameReader, Frames, VideoReader
     from experiments_il.data.stored_columns import StoredColumn
 
 __all__ = ["ArraySource", "file_identity"]
@@ -119,8 +119,14 @@ class ArraySource(ABC):
                 scale = 1.0 if np.max(values) > 1 else self._scale(part)
             yield rows, self._to_chw(column.feature, values, scale or 1.0, rows)
 
-    def open_video(self, name: str) -> FrameReader:
+    def open_images(self, name: str) -> FrameReader | None:
+        """Return None: frames lie in compressed blocks, which are read as a whole."""
+        del name
+        return None
+
+    def open_video(self, name: str, decoder: str = "auto") -> VideoReader:
         """Refuse: there are no videos in these files."""
+        del decoder
         message = f"{self.root}: '{name}' is not a video"
         raise DatasetError(message)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["pa", "pc", "pq", "read_table"]
+__all__ = ["pa", "pc", "pq", "read_row_group", "read_table", "row_group_sizes"]
 
 
 def _import(module: str) -> Any:
@@ -43,6 +43,36 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
                 present = set(file.schema_arrow.names)
                 columns = [name for name in columns if name in present]
             return file.read(columns=columns)
+    except (pa.ArrowException, OSError) as exc:
+        message = f"{path}: cannot be read as parquet: {exc}"
+        raise DatasetError(message) from exc
+
+
+def row_group_sizes(path: Path) -> list[int]:
+    """Return the rows of each row group of a parquet file.
+
+    Raises:
+        DatasetError: The file is missing, was never finalised, or is not parquet.
+    """
+    _require_footer(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = range(file.metadata.num_row_groups)
+            return [file.metadata.row_group(number).num_rows for number in groups]
+    except (pa.ArrowException, OSError) as exc:
+        message = f"{path}: cannot be read as parquet: {exc}"
+        raise DatasetError(message) from exc
+
+
+def read_row_group(path: Path, number: int, column: str) -> Any:
+    """Return one column of one row group as a `pyarrow.Table`.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read_row_group(number, columns=[column])
     except (pa.ArrowException, OSError) as exc:
         message = f"{path}: cannot be read as parquet: {exc}"
         raise DatasetError(message) from exc

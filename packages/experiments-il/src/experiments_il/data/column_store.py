@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.array_cache import ArrayCache
+from experiments_il.data.frame_cache import FrameCache
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from experiments_il.data.array_cache import ArrayGroup, ArraySpec
+    from experiments_il.data.array_cache import ArraySpec
+    from experiments_il.data.frame_plan import CacheKind
     from experiments_il.data.source import FrameReader, FrameSource
 
 __all__ = ["ColumnStore"]
@@ -29,25 +31,39 @@ _AFTER = "edge/after"
 class ColumnStore:
     """One C-contiguous array per feature, built at first use, shared by all processes.
 
-    Numbers of all features are built together in one pass over the data files; the frames of a
-    camera that is not a video are decoded when that camera is first asked for. A store is picklable
-    and cheap to send to a worker process: mapped files are mapped again there.
+    Numbers of all features are built together in one pass over the data files; what becomes of a
+    camera's frames is decided when it is first asked for. A store is picklable and cheap to send to
+    a worker process, unless frames are in memory: mapped files are mapped again there.
 
     Args:
         source: The data set, of any format.
         cache_dir: Where to keep the arrays; see `ArrayCache`.
+        cache: How frames are kept; `none` also keeps the numbers in memory.
+        decoder: Of mp4 files: `auto`, `pyav` or `torchcodec`.
+
+    Attributes:
+        cameras: How the frames of cameras are kept.
 
     Raises:
         DatasetError: A data file is missing, broken or contradicts the metadata.
     """
 
-    def __init__(self, source: FrameSource, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        cache_dir: Path | None = None,
+        *,
+        cache: CacheKind = "auto",
+        decoder: str = "auto",
+    ) -> None:
         self.source = source
         self._rows = int(source.episodes.stop[-1])
         fingerprint = [_LAYOUT_VERSION, *source.fingerprint()]
-        self._cache = ArrayCache(source.root, fingerprint, cache_dir, source.variant)
+        self._cache = ArrayCache(
+            source.root, fingerprint, cache_dir, source.variant, in_memory=cache == "none"
+        )
         self._tables = self._cache.open("lowdim", self._lowdim_specs(), self._fill_lowdim)
-        self._cameras: dict[str, ArrayGroup] = {}
+        self.cameras = FrameCache(source, self._cache, cache, decoder)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -76,18 +92,9 @@ class ColumnStore:
             raise DatasetError(message)
         return self._tables.arrays[name]
 
-    def frames(self, name: str) -> NDArray[np.uint8]:
-        """Return the frames of an image camera, uint8 `(rows, channels, height, width)`."""
-        if name not in self._cameras:
-            feature = self.source.features[name]
-            number = list(self.source.features).index(name)
-            spec: dict[str, ArraySpec] = {name: ("uint8", (self._rows, *feature.item_shape))}
-            self._cameras[name] = self._cache.open(f"camera-{number}", spec, self._fill_camera)
-        return self._cameras[name].arrays[name]
-
-    def video(self, name: str) -> FrameReader:
-        """Return the frames of a video camera, decoded when they are asked for."""
-        return self.source.open_video(name)
+    def frames(self, name: str) -> NDArray[Any] | FrameReader:
+        """Return a camera's frames: an array `(rows, C, H, W)`, or what reads them by row."""
+        return self.cameras.open(name)
 
     def strings(self, name: str, rows: NDArray[np.int64]) -> list[str]:
         """Return the values of a string column at some rows."""
@@ -125,12 +132,6 @@ class ColumnStore:
             "strings": {name: list(words) for name, words in strings.items()},
             "not_finite": {name: row for name in names if (row := _not_finite(arrays[name])) >= 0},
         }
-
-    def _fill_camera(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        ((name, frames),) = arrays.items()
-        for rows, values in self.source.read_frames(name):
-            frames[rows] = values
-        return {}
 
 
 def _not_finite(column: NDArray[Any]) -> int:

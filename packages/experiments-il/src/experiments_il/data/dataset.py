@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
+from experiments_il.data.chunked_order import ChunkedOrder, Chunks, Runs
 from experiments_il.data.lerobot_format import nearest_hint
+from experiments_il.data.run_buffer import RunBuffer
 from experiments_il.data.windows import EdgeDistances, Window
 from trainer_core.errors import DatasetError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from experiments_il.data.column_store import ColumnStore
     from experiments_il.data.relative_actions import RelativeKey
+    from experiments_il.data.source import FrameReader
 
 __all__ = ["BatchFeature", "WindowDataset"]
 
@@ -49,6 +52,8 @@ class WindowDataset:
         episodes: Episodes to draw samples from; None for all. The order of samples stays that of
             the data set.
         relative: Keys whose values are differences to the current frame's value of another key.
+        chunks: Read samples in runs of neighbouring frames, which decodes each run once; None
+            leaves the order to the engine.
 
     Raises:
         DatasetError: There is no such key or episode.
@@ -61,6 +66,7 @@ class WindowDataset:
         keys: Sequence[str] | None = None,
         episodes: Sequence[int] | None = None,
         relative: Sequence[RelativeKey] = (),
+        chunks: Chunks | None = None,
     ) -> None:
         offsets = offsets or {}
         features = store.source.features
@@ -76,6 +82,8 @@ class WindowDataset:
         self._windows = {key: Window(values) for key, values in offsets.items()}
         self._names = names
         self._relative = {each.key: each for each in relative}
+        self._chunks = chunks
+        self._runs = None if chunks is None else Runs(self._lengths(), chunks.frames)
         self._features = {key: spec for name in names for key, spec in self._describe(name)}
         self._readers = self._build_readers()
 
@@ -112,12 +120,18 @@ class WindowDataset:
         """Return the task strings by task index."""
         return self._store.source.tasks
 
+    def sample_order(self, seed: int) -> ChunkedOrder | None:
+        """Return the order in runs if there is to be one; see `trainer_core.sampling`."""
+        if self._runs is None or self._chunks is None:
+            return None
+        return ChunkedOrder(self._runs, self._chunks.in_flight, seed)
+
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """Return what tells this data from other data, wherever its files are.
 
-        Hashes of the chosen episodes with their lengths, and of the numbers of evenly spaced rows:
-        a run that is resumed compares them.
+        Hashes of the chosen episodes with their lengths, and of the numbers of evenly spaced rows;
+        the order in runs, and which frames are lossy: a run that is resumed compares them.
         """
         lengths = self._store.source.episodes.length[self._episodes]
         rows = self._rows[:: max(1, len(self._rows) // _ROWS_HASHED)]
@@ -127,7 +141,12 @@ class WindowDataset:
             if feature is not None and feature.is_numeric:
                 numbers.update(self._store.numbers(name)[rows].tobytes())
         episodes = hashlib.sha256(np.stack([self._episodes, lengths]).astype("<i8").tobytes())
-        return {"episodes": episodes.hexdigest()[:16], "numbers": numbers.hexdigest()[:16]}
+        found = {"episodes": episodes.hexdigest()[:16], "numbers": numbers.hexdigest()[:16]}
+        if self._chunks is not None:
+            found["order"] = f"chunked {self._chunks.frames} {self._chunks.in_flight}"
+        plans = self._store.cameras.plans
+        lossy = [name for name in self._names if name in plans and plans[name].kept == "jpeg"]
+        return found | ({"jpeg": ", ".join(lossy)} if lossy else {})
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample; shape-[1] features are scalars."""
@@ -157,6 +176,29 @@ class WindowDataset:
         codes = self._store.numbers("task_index")[edges.rows]
         return [self.tasks[code] for code in codes.tolist()]
 
+    def _lengths(self) -> NDArray[np.int64]:
+        lengths: NDArray[np.int64] = self._store.source.episodes.length[self._episodes]
+        return lengths
+
+    def _frame_reader(self, frames: FrameReader, window: Window | None) -> _Reader:
+        if self._runs is None or self._chunks is None:
+            if window is None:
+                return lambda edges: frames.gather(edges.rows)
+            return lambda edges: frames.gather(window.rows(edges))
+        episodes = self._store.source.episodes
+        chosen = self._episodes[self._runs.episode]
+        buffer = RunBuffer(
+            frames,
+            self._runs,
+            self._rows,
+            np.stack([episodes.start[chosen], episodes.stop[chosen]]),
+            (0, 0) if window is None else (window.first, window.last),
+            self._chunks.in_flight,
+        )
+        if window is None:
+            return lambda edges: buffer.gather(edges.rows, edges.rows)
+        return lambda edges: buffer.gather(window.rows(edges), edges.rows)
+
     def _string_reader(self, name: str) -> _Reader:
         return lambda edges: self._store.strings(name, edges.rows)
 
@@ -184,12 +226,9 @@ class WindowDataset:
                 message = f"'{name}' holds strings, which have no windows"
                 raise DatasetError(message)
             return self._read_tasks if feature is None else self._string_reader(name)
-        if feature.dtype == "video":
-            frames = store.video(name)
-            if window is None:
-                return lambda edges: frames.gather(edges.rows)
-            return lambda edges: frames.gather(window.rows(edges))
-        column = store.frames(name) if feature.dtype == "image" else store.numbers(name)
+        column = store.frames(name) if feature.is_frame else store.numbers(name)
+        if not isinstance(column, np.ndarray):
+            return self._frame_reader(column, window)
         if feature.dtype in {"float16", "float64"}:
             return lambda edges: _gather(column, window, edges).astype(np.float32)
         return lambda edges: _gather(column, window, edges)

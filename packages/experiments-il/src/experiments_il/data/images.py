@@ -13,7 +13,7 @@ from trainer_core.errors import DatasetError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["decode_image", "encode_png", "image_size"]
+__all__ = ["decode_image", "decoder_id", "encode_png", "image_size", "import_pillow"]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -29,7 +29,7 @@ def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArra
     Raises:
         DatasetError: The bytes are no image, or one of another size.
     """
-    image_module = _pillow()
+    image_module = import_pillow()
     channels, height, width = shape
     try:
         with image_module.open(io.BytesIO(blob)) as image:
@@ -54,7 +54,7 @@ def image_size(blob: bytes, where: str) -> tuple[int, int]:
     Raises:
         DatasetError: The bytes are no image.
     """
-    image_module = _pillow()
+    image_module = import_pillow()
     try:
         with image_module.open(io.BytesIO(blob)) as image:
             width, height = image.size
@@ -68,9 +68,17 @@ def encode_png(frame_hwc: NDArray[np.uint8]) -> bytes:
     """Return uint8 `(height, width, channels)` as a PNG; lossless."""
     pixels = frame_hwc[..., 0] if frame_hwc.shape[-1] == 1 else frame_hwc
     stream = io.BytesIO()
-    _pillow().fromarray(np.ascontiguousarray(pixels)).save(stream, format="PNG", compress_level=4)
+    import_pillow().fromarray(np.ascontiguousarray(pixels)).save(
+        stream, format="PNG", compress_level=4
+    )
     return stream.getvalue()
 
 
-def _pillow() -> Any:
+def decoder_id() -> str:
+    """Return name and version of what decodes images."""
+    return f"pillow {import_pillow().__version__}"
+
+
+def import_pillow() -> Any:
+    """Return Pillow's `Image` module, or raise `MissingPackageError`."""
     return import_optional("PIL.Image", "reading images from LeRobot data sets", "lerobot")

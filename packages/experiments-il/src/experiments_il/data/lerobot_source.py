@@ -11,6 +11,7 @@ from experiments_il.data.arrow import read_table
 from experiments_il.data.columns import image_blobs, numeric_values, string_codes
 from experiments_il.data.images import decode_image
 from experiments_il.data.lerobot_format import nearest_hint
+from experiments_il.data.lerobot_images import ParquetImages
 from experiments_il.data.lerobot_metadata import open_metadata
 from experiments_il.data.video import VideoFrames
 from trainer_core.errors import DatasetError
@@ -112,9 +113,13 @@ class LeRobotSource:
                 where = f"{file.path}: '{name}' at {self.episodes.place(row)}"
                 yield slice(row, row + 1), [decode_image(blob, (channels, height, width), where)]
 
-    def open_video(self, name: str) -> VideoFrames:
+    def open_images(self, name: str) -> ParquetImages:
+        """Return the frames of a camera whose images are cells of the data files."""
+        return ParquetImages(self.metadata.data_files, self.features[name], self.episodes.place)
+
+    def open_video(self, name: str, decoder: str = "auto") -> VideoFrames:
         """Return the frames of an mp4 camera."""
-        return VideoFrames(self.metadata, name)
+        return VideoFrames(self.metadata, name, decoder)
 
     def _read_files(self, names: Sequence[str]) -> Iterator[tuple[DataFile, Any]]:
         for file in self.metadata.data_files:

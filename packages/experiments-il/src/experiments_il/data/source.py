@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from experiments_il.data.episodes import Episodes
     from experiments_il.data.lerobot_format import Feature
 
-__all__ = ["FrameReader", "FrameSource", "Frames"]
+__all__ = ["FrameReader", "FrameSource", "Frames", "VideoReader"]
 
 Frames: TypeAlias = "NDArray[np.uint8] | Sequence[NDArray[np.uint8]]"
 """A run of frames, each uint8 `(channels, height, width)`."""
@@ -25,6 +25,14 @@ class FrameReader(Protocol):
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return frames `(*rows.shape, channels, height, width)`: uint8; depth float32, metres."""
+        ...
+
+
+class VideoReader(FrameReader, Protocol):
+    """Frames of mp4 files."""
+
+    def identity(self) -> list[Any]:
+        """Return JSON data that changes when frames may be others: decoder and files."""
         ...
 
 
@@ -92,6 +100,15 @@ class FrameSource(Protocol):
         """Yield (rows, frames) of an `image` feature, in the order of the rows."""
         ...
 
-    def open_video(self, name: str) -> FrameReader:
-        """Return the frames of a `video` feature."""
+    def open_images(self, name: str) -> FrameReader | None:
+        """Return the frames of an `image` feature, read one by one; None if they cannot be."""
+        ...
+
+    def open_video(self, name: str, decoder: str = "auto") -> VideoReader:
+        """Return the frames of a `video` feature.
+
+        Args:
+            name: The feature.
+            decoder: `auto`, `pyav` or `torchcodec`.
+        """
         ...

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from experiments_il.data.relative_actions import RelativeKey
     from experiments_il.data.source import FrameSource
-    from policy_constructor.ranges import Fraction
+    from policy_constructor.ranges import Fraction, Positive
     from trainer_core.protocols import Batch
 
 __all__ = ["WindowFactory", "split_episodes"]
@@ -50,6 +50,17 @@ class WindowFactory(ABC):
         split_seed: Which episodes those are; adding episodes to a data set moves few.
         cache_dir: Where to keep the memory-mapped columns; `.cache-trainer` in or beside the data
             set (or the user's cache folder, if that cannot be written) if None.
+        cache: What is kept of what was read. `none`: nothing on disk, numbers in memory, frames
+            decoded for each batch. `low_dim`: numbers on disk, frames decoded. `jpeg`: frames as
+            JPEG of quality 95: small, quick, a little lossy. `uint8`: frames as arrays on disk:
+            fastest, and up to 70 times as large as mp4. `ram`: frames as arrays in memory. `auto`:
+            images, and videos of little size, as `uint8` where there is space; otherwise `low_dim`.
+        decoder: Of mp4 files: `pyav`, or `torchcodec`, which needs FFmpeg's libraries; both give
+            the same frames. `auto` is `pyav`.
+        order: `shuffled`: samples from anywhere. `chunked`: from runs of neighbouring frames that
+            play at once, which decodes each frame once per epoch; batches are less mixed.
+        chunk_frames: Frames of a run: more decode faster and mix less.
+        chunks_in_flight: Runs that play at once: more mix better and take more memory.
     """
 
     def __init__(
@@ -65,6 +76,11 @@ class WindowFactory(ABC):
         val_fraction: Fraction = 0.0,
         split_seed: int = 0,
         cache_dir: str | None = None,
+        cache: Literal["auto", "none", "low_dim", "jpeg", "uint8", "ram"] = "auto",
+        decoder: Literal["auto", "pyav", "torchcodec"] = "auto",
+        order: Literal["shuffled", "chunked"] = "shuffled",
+        chunk_frames: Positive = 32,
+        chunks_in_flight: Positive = 32,
     ) -> None:
         self._root = Path(path).expanduser()
         self._windows = dict(windows or {})
@@ -76,6 +92,11 @@ class WindowFactory(ABC):
         self._val_fraction = val_fraction
         self._split_seed = split_seed
         self._cache_dir = Path(cache_dir).expanduser() if cache_dir else None
+        self._cache = cache
+        self._decoder = decoder
+        self._order = order
+        self._chunk_frames = chunk_frames
+        self._chunks_in_flight = chunks_in_flight
         problems = self._find_problems()
         if problems:
             raise ConfigError(problems)
@@ -102,26 +123,41 @@ class WindowFactory(ABC):
         """Open the data set and return `dataset`, `norm_stats` and, if asked for, `val_dataset`.
 
         Args:
-            opt_params: Unused; every rank opens the same files.
+            opt_params: `local_rank`: the first process of a machine says what it does with frames.
             params: Unused; the constructor takes all parameters.
 
         Raises:
             DatasetError: The data set cannot be read, or lacks a key or an episode.
             MissingPackageError: A package that reads this format is not installed.
         """
-        del opt_params, params
+        del params
+        from experiments_il.data.chunked_order import Chunks  # noqa: PLC0415 - numpy, when used
         from experiments_il.data.column_store import ColumnStore  # noqa: PLC0415 - numpy, when used
         from experiments_il.data.dataset import WindowDataset  # noqa: PLC0415 - torch, when used
+        from experiments_il.data.frame_display import show_order  # noqa: PLC0415 - when used
         from experiments_il.data.relative_actions import relative_stats  # noqa: PLC0415 - numpy
         from experiments_il.data.statistics import norm_stats  # noqa: PLC0415 - numpy, when used
 
         source = self.open_source()
-        store = ColumnStore(source, self._cache_dir)
+        store = ColumnStore(source, self._cache_dir, cache=self._cache, decoder=self._decoder)
         offsets = self._offsets(source.fps)
         self._check_normalized_keys(store)
         train, val = self._split(len(source.episodes), self.choose_episodes(source))
         relative = self._relative_keys(source.features, offsets)
-        dataset = WindowDataset(store, offsets, self._keys, train, relative)
+        is_shown = int(opt_params.get("local_rank", 0)) == 0
+        self._prepare_frames(store, offsets, is_shown=is_shown)
+        chunks = Chunks(self._chunk_frames, self._chunks_in_flight)
+        dataset = WindowDataset(
+            store,
+            offsets,
+            self._keys,
+            train,
+            relative,
+            chunks if self._order == "chunked" else None,
+        )
+        order = dataset.sample_order(0)
+        if order is not None and is_shown:
+            show_order(order, chunks, len(dataset.episodes))
         modes = {key: mode for key, mode in self._normalize.items() if key in dataset.features}
         stats = norm_stats(modes, source.statistics(), store)
         for each in relative:
@@ -173,6 +209,18 @@ class WindowFactory(ABC):
 
         offsets = {key: tuple(range(*span)) for key, span in self._windows.items()}
         return offsets | frame_offsets(self._deltas, fps)
+
+    def _prepare_frames(
+        self, store: ColumnStore, offsets: Mapping[str, Any], *, is_shown: bool
+    ) -> None:
+        from experiments_il.data.batch_features import batch_names  # noqa: PLC0415 - when used
+        from experiments_il.data.frame_display import prepare_frames  # noqa: PLC0415 - when used
+
+        features = store.source.features
+        names = batch_names(features, self._keys, tuple(offsets))
+        cameras = [name for name in names if name in features and features[name].is_frame]
+        if cameras:
+            prepare_frames(store, cameras, is_shown=is_shown)
 
     def _split(self, total: int, chosen: list[int] | None) -> tuple[list[int] | None, list[int]]:
         if self._val_fraction == 0:

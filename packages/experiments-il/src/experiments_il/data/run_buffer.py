@@ -1,0 +1,100 @@
+"""Frames of the runs that play: each run decoded once, its windows cut from what is there."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from experiments_il.data.chunked_order import Runs
+    from experiments_il.data.source import FrameReader
+
+__all__ = ["RunBuffer"]
+
+
+@dataclass
+class _Block:
+    """The frames that the windows of one run reach; `left` of its samples are still to come."""
+
+    first: int
+    frames: NDArray[Any]
+    left: int
+
+
+@final
+class RunBuffer:
+    """Reads windows through the runs their samples are in.
+
+    A run is forgotten when all of its samples were asked for. Where this process sees only some
+    of them (it is one of several), the runs that were not asked for longest are.
+
+    Args:
+        reader: Decodes frames.
+        runs: The runs, in samples.
+        rows: The row of each sample.
+        spans: First row of each run's episode and the row after its last, `(2, runs)`.
+        reach: First and last offset of the windows.
+        in_flight: Runs that play at once.
+
+    Attributes:
+        decoded: Frames that were decoded so far.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        runs: Runs,
+        rows: NDArray[np.int64],
+        spans: NDArray[np.int64],
+        reach: tuple[int, int],
+        in_flight: int,
+    ) -> None:
+        self.decoded = 0
+        self._reader = reader
+        first, last = rows[runs.start], rows[runs.start + runs.length - 1]
+        self._starts = first
+        self._length = runs.length
+        self._begin = np.maximum(first + min(0, reach[0]), spans[0])
+        self._end = np.minimum(last + max(0, reach[1]) + 1, spans[1])
+        # Half-played runs may wait for the end of the epoch; a few runs more end in this batch.
+        self._most = in_flight + in_flight // 4 + 2
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()
+
+    def gather(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[Any]:
+        """Return frames `(*rows.shape, channels, height, width)`.
+
+        Args:
+            rows: Rows of the frames, `(B,)` or `(B, T)`.
+            samples: Row of the sample that each belongs to, `(B,)`.
+        """
+        run = np.searchsorted(self._starts, samples, side="right") - 1
+        frames: NDArray[Any] | None = None
+        for number in np.unique(run).tolist():
+            inside = np.flatnonzero(run == number)
+            block = self._block(number)
+            if frames is None:
+                frames = np.empty((*rows.shape, *block.frames.shape[1:]), block.frames.dtype)
+            frames[inside] = block.frames[rows[inside] - block.first]
+            block.left -= len(inside)
+            if block.left <= 0:
+                del self._blocks[number]
+        if frames is None:
+            return self._reader.gather(rows)
+        return frames
+
+    def _block(self, number: int) -> _Block:
+        block = self._blocks.pop(number, None)
+        if block is None:
+            begin, end = int(self._begin[number]), int(self._end[number])
+            frames = self._reader.gather(np.arange(begin, end))
+            self.decoded += len(frames)
+            block = _Block(begin, frames, int(self._length[number]))
+        self._blocks[number] = block
+        while len(self._blocks) > self._most:
+            self._blocks.popitem(last=False)
+        return block
