@@ -32,7 +32,7 @@ from trainer_core.loader import BatchSource
 from trainer_core.loggers.fanout import Loggers
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
-from trainer_core.sampling import SampleOrder
+from trainer_core.sampling import order_of
 from trainer_core.seeding import make_step_seeder
 from trainer_core.step import LossTrainer
 from trainer_core.tree import move_to_device, tree_map
@@ -344,7 +344,7 @@ def _agreement(
 
 def _batches(state: RunState) -> Callable[[], Batch]:
     experiment = state.experiment
-    order = SampleOrder(state.samples_per_epoch, experiment.seed)
+    order = order_of(experiment.dataset, experiment.seed)
     source = BatchSource(
         experiment.dataset,
         order,
