@@ -19,7 +19,8 @@ from trainer_core.run import run
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
-POLICIES = [name for name in RECIPES if name != "il/mutual_information_small"]
+TOYS = [name for name in RECIPES if name.startswith("il/toy_")]
+POLICIES = [name for name in RECIPES if name not in {"il/mutual_information_small", *TOYS}]
 MODELS = sorted(FOLDER.glob("models/*.yaml"))
 
 
@@ -39,6 +40,9 @@ def test_every_recipe_is_shipped() -> None:
         "pick_place",
         "reach",
         "regression_small",
+        "toy_cfg_vqvae_small",
+        "toy_flow_matching_small",
+        "toy_vfp_small",
         "vfp_single_expert_depth_small",
         "vfp_single_expert_small",
         "vfp_small",
@@ -87,6 +91,18 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert (result.status, result.step) == ("completed", 2)
     assert result.evaluation["n"] == 2
     assert len(list(tmp_path.glob("out/evaluation/*/episodes.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("modes", [2, 4])
+@pytest.mark.parametrize("name", TOYS)
+def test_toy_recipe_runs_two_steps(
+    name: str, modes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["trainer.max_steps=2", "data.batch_size=8", "data.size=16", "evaluation.samples=4"]
+    result = run(name, [*small, f"params.modes={modes}", "run.out_dir=out"])
+    assert (result.status, result.step) == ("completed", 2)
+    assert len(list(tmp_path.glob("out/evaluation/*/modes.json"))) == 1
 
 
 def test_autoencoder_recipe_runs_and_ranks_episodes(

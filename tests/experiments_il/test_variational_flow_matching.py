@@ -95,7 +95,7 @@ def test_terms_add_up(two_modes: Any) -> None:
     with torch.no_grad():
         total, terms = trainer.compute_losses(batch, context())
     weights = {"velocity": 1.0, "kl": 0.5, "prior": 1, "transport": 0.2, "load_balance": 0.01}
-    weights["gate_information"] = 0.1
+    weights["gate_information"] = 0.5
     expected = sum(weight * float(terms[name]) for name, weight in weights.items())
     assert float(total) == pytest.approx(expected + 1e-3 * float(terms["gate_z"]), rel=1e-5)
 

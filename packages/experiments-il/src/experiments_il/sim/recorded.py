@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from trainer_core.protocols import BatchReport, BatchShapes
 
-__all__ = ["describe_metaworld", "recorded_features"]
+__all__ = ["describe", "describe_metaworld", "recorded_features"]
 
 _IMAGE_SIZE = (64, 64)
 
@@ -31,7 +31,7 @@ def recorded_features(
     return own | {feature.name: feature for feature in DEFAULT_FEATURES}
 
 
-def _describe(
+def describe(
     parameters: Mapping[str, Any], report: BatchReport, *, simulator: Simulator
 ) -> BatchShapes | None:
     """Return the shape of each key of the batches of a recording.
@@ -52,4 +52,4 @@ def _describe(
     return batch_shapes.describe_features(features, parameters, report)
 
 
-describe_metaworld = partial(_describe, simulator=METAWORLD)
+describe_metaworld = partial(describe, simulator=METAWORLD)

@@ -105,7 +105,7 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         transport_weight: NonNegative = 0.2,
         transport_expert: TransportExpert = "mixture",
         load_balance_weight: NonNegative = 1e-2,
-        gate_information_weight: NonNegative = 0.1,
+        gate_information_weight: NonNegative = 0.5,
         gate_z_weight: NonNegative = 1e-3,
         prior_trains_encoders: bool = False,
         **settings: Any,
