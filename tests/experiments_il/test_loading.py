@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments_il import load_policy
-from experiments_il.loading import open_policy
+from experiments_il.loading import find_policy, open_policy
 from experiments_il.policy import FlowMatchingPolicy
 from trainer_core.cli import main
 from trainer_core.engine.build import build_experiment
@@ -66,7 +66,7 @@ def averaging_run(
 def test_run_acts_as_its_own_evaluation(averaging_run: tuple[Path, Tensor]) -> None:
     out, chunks = averaging_run
     assert torch.equal(acts(load_policy(out)), chunks)
-    assert open_policy(out).weights == "ema"
+    assert open_policy(find_policy(out)).weights == "ema"
 
 
 def test_checkpoint_folder_acts_as_its_run(averaging_run: tuple[Path, Tensor]) -> None:
@@ -81,8 +81,8 @@ def test_export_acts_as_its_run(averaging_run: tuple[Path, Tensor], tmp_path: Pa
 
 
 def test_step_after_at_sign_chooses_a_checkpoint(averaging_run: tuple[Path, Tensor]) -> None:
-    loaded = open_policy(f"{averaging_run[0]}@8")
-    assert (loaded.step, loaded.run) == (8, averaging_run[0])
+    loaded = open_policy(find_policy(f"{averaging_run[0]}@8"))
+    assert (loaded.step, loaded.source.run) == (8, averaging_run[0])
 
 
 def test_unknown_step_lists_those_there(averaging_run: tuple[Path, Tensor]) -> None:
@@ -105,7 +105,7 @@ def test_weights_averaged_by_the_optimizer_are_used(
 ) -> None:
     radam = ["optimizer._type_=schedule_free_radam", "optimizer.lr=0.003"]
     chunks = train(experiment_of_states, tmp_path / "run", "callbacks=[]", *radam)
-    loaded = open_policy(tmp_path / "run")
+    loaded = open_policy(find_policy(tmp_path / "run"))
     assert loaded.weights == "averaged"
     assert torch.equal(acts(loaded.policy), chunks)
 

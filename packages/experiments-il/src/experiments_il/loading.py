@@ -15,9 +15,15 @@ from policy_constructor.exported import ABOUT, load_export
 from policy_constructor.spelling import did_you_mean, nearest
 from trainer_core.checkpoint.layout import MANIFEST, NewerFormatError, list_steps
 from trainer_core.checkpoint.reader import Checkpoint, find_checkpoint, open_checkpoint
-from trainer_core.engine.trained import build_acting_trainer, load_trained, restricted_plugins
+from trainer_core.engine.trained import (
+    build_acting_trainer,
+    load_trained,
+    read_experiment,
+    restricted_plugins,
+)
 from trainer_core.errors import CheckpointError, UserError
 from trainer_core.normalize import Normalizer
+from trainer_core.storage import read_json_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +33,26 @@ if TYPE_CHECKING:
 
     from experiments_il.policy import Policy
 
-__all__ = ["LoadedPolicy", "load_policy", "open_policy"]
+__all__ = ["LoadedPolicy", "PolicySource", "find_policy", "load_policy", "open_policy"]
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """Where a policy is, and the experiment that it comes from; nothing of it is built.
+
+    Attributes:
+        folder: The checkpoint's or the export's folder.
+        config: Sections of the experiment file, as plain data; of an export only some.
+        checkpoint: The verified checkpoint; None for an export, which is verified when opened.
+        run: The run's folder; None if the policy lies in none.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    checkpoint: Checkpoint | None
+    run: Path | None
 
 
 @dataclass(frozen=True)
@@ -41,22 +64,18 @@ class LoadedPolicy:
         trainer: The trainer that puts its components together; it has no optimizers.
         models: The components by name, in eval mode.
         normalizer: Statistics of the data set.
-        config: Sections of the experiment file, as plain data; of an export only some.
         step: Optimizer steps of its training.
         weights: `ema`, `averaged` (by the optimizer) or `trained`.
-        folder: The checkpoint's or the export's folder.
-        run: The run's folder; None if the checkpoint lies in none.
+        source: Where it is.
     """
 
     policy: Policy
     trainer: Any
     models: nn.ModuleDict
     normalizer: Normalizer
-    config: Mapping[str, Any]
     step: int
     weights: str
-    folder: Path
-    run: Path | None
+    source: PolicySource
 
 
 def load_policy(
@@ -84,34 +103,44 @@ def load_policy(
         ConfigError: A component of the policy is not installed, or refuses a value.
         UserError: The trainer has no policy.
     """
-    return open_policy(path, device, checkpoint=checkpoint, parameters=parameters).policy
+    return open_policy(find_policy(path, checkpoint), device, parameters).policy
 
 
-def open_policy(
-    path: str | Path,
-    device: torch.device | str = "cpu",
-    *,
-    checkpoint: str | int = "newest",
-    parameters: Mapping[str, Any] = MappingProxyType({}),
-) -> LoadedPolicy:
-    """Load a policy with what it was made of; arguments and errors as `load_policy`."""
+def find_policy(path: str | Path, checkpoint: str | int = "newest") -> PolicySource:
+    """Find what `load_policy` loads, and verify a checkpoint; arguments and errors as there."""
     folder, which = _parse(path, checkpoint)
     if (folder / ABOUT).is_file():
         _require_alone(folder, which, "an exported policy")
-        return _open_export(folder, device, parameters)
+        return PolicySource(folder, read_json_mapping(folder / ABOUT), None, None)
     found = _find(folder, which)
-    trained = load_trained(found, device=device, parameters=parameters)
     inside = found.path.parent
+    run = inside.parent if inside.name == "checkpoints" else None
+    return PolicySource(found.path, read_experiment(found).data, found, run)
+
+
+def open_policy(
+    source: PolicySource,
+    device: torch.device | str = "cpu",
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> LoadedPolicy:
+    """Build a policy that was found, with what it is made of; errors as `load_policy`.
+
+    Args:
+        source: What `find_policy` returned.
+        device: Where the models are put.
+        parameters: Parameters of the trainer that are to be other than in training.
+    """
+    if source.checkpoint is None:
+        return _open_export(source, device, parameters)
+    trained = load_trained(source.checkpoint, device=device, parameters=parameters)
     return LoadedPolicy(
-        _policy_of(trained.trainer, trained.normalizer, trained.config, found.path),
+        _policy_of(trained.trainer, trained.normalizer, source),
         trained.trainer,
         trained.models,
         trained.normalizer,
-        trained.config,
         trained.step,
         trained.weights,
-        found.path,
-        inside.parent if inside.name == "checkpoints" else None,
+        source,
     )
 
 
@@ -177,33 +206,29 @@ def _newest(root: Path) -> Checkpoint:
 
 
 def _open_export(
-    folder: Path, device: torch.device | str, parameters: Mapping[str, Any]
+    source: PolicySource, device: torch.device | str, parameters: Mapping[str, Any]
 ) -> LoadedPolicy:
-    exported = load_export(folder, device=device)
+    exported = load_export(source.folder, device=device)
     about = exported.about
     plugins = restricted_plugins(about)
     trainer = build_acting_trainer(about, exported.models, device, plugins, parameters)
     exported.models.eval()  # a trainer may have added components
     normalizer = Normalizer(exported.norm_stats).to(device)
     return LoadedPolicy(
-        _policy_of(trainer, normalizer, about, folder),
+        _policy_of(trainer, normalizer, source),
         trainer,
         exported.models,
         normalizer,
-        about,
         int(about.get("step") or 0),
         str(about.get("weights", "trained")),
-        folder,
-        None,
+        source,
     )
 
 
-def _policy_of(
-    trainer: Any, normalizer: Normalizer, config: Mapping[str, Any], folder: Path
-) -> Policy:
+def _policy_of(trainer: Any, normalizer: Normalizer, source: PolicySource) -> Policy:
     if not hasattr(trainer, "policy"):
-        name = (config.get("trainer") or {}).get("_type_")
-        msg = f"{folder} was trained with {name}, which has no policy(normalizer)"
+        name = (source.config.get("trainer") or {}).get("_type_")
+        msg = f"{source.folder} was trained with {name}, which has no policy(normalizer)"
         raise UserError(msg)
     policy: Policy = trainer.policy(normalizer)
     return policy

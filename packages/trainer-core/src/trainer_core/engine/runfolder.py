@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["RunFolder", "describe_plugins", "public_config", "resolved_yaml"]
+__all__ = ["RunFolder", "describe_plugins", "finite_json", "public_config", "resolved_yaml"]
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class RunFolder:
         Raises:
             StorageError: It cannot be written.
         """
-        write_atomically(self.path / "summary.json", to_json_text(_finite(summary)))
+        write_atomically(self.path / "summary.json", to_json_text(finite_json(summary)))
 
     def write_evaluation(
         self, step: int, result: Mapping[str, Any], settings: Mapping[str, Any] | None = None
@@ -122,7 +122,7 @@ class RunFolder:
         """
         folder = make_folder(self.evaluation_folder(step))
         write_atomically(folder / "settings.json", to_json_text(settings))
-        write_atomically(folder / "result.json", to_json_text(_finite(result)))
+        write_atomically(folder / "result.json", to_json_text(finite_json(result)))
 
     def read_evaluation(
         self, step: int, settings: Mapping[str, Any] | None = None
@@ -240,14 +240,14 @@ def _specs(graph: GraphIR) -> Iterator[SpecIR]:
             yield from _specs(body)
 
 
-def _finite(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     """Return JSON data with null for every number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(child) for key, child in value.items()}
+        return {str(key): finite_json(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(child) for child in value]
+        return [finite_json(child) for child in value]
     if value is None or isinstance(value, str | int | bool):
         return value
-    return _finite(value.item()) if hasattr(value, "item") else str(value)
+    return finite_json(value.item()) if hasattr(value, "item") else str(value)

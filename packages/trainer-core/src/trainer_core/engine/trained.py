@@ -16,6 +16,7 @@ from torch import nn
 from policy_constructor.build import from_ir
 from policy_constructor.config import resolve_config
 from policy_constructor.errors import ConfigError
+from policy_constructor.pretrained import without_pretrained
 from trainer_core.checkpoint.document import read_state
 from trainer_core.checkpoint.packing import unpack
 from trainer_core.discovery.plugins import discover
@@ -36,7 +37,13 @@ if TYPE_CHECKING:
     from trainer_core.checkpoint.reader import Checkpoint
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["Trained", "build_acting_trainer", "load_trained", "restricted_plugins"]
+__all__ = [
+    "Trained",
+    "build_acting_trainer",
+    "load_trained",
+    "read_experiment",
+    "restricted_plugins",
+]
 
 _CONFIG = "config.resolved.yaml"
 _READ = frozenset({"io", "loss", "model", "models", "optimizer", "trainer"})
@@ -83,7 +90,7 @@ def load_trained(
         CheckpointError: It has no record of its experiment, or its weights do not fit that.
         ConfigError: A component is not installed, or refuses a value.
     """
-    resolved = _read_config(checkpoint)
+    resolved = read_experiment(checkpoint)
     config = resolved.data
     plugins = restricted_plugins(config)
     models = _build_models(resolved, plugins).to(device)
@@ -99,6 +106,23 @@ def load_trained(
     normalizer = Normalizer(checkpoint.read_json("norm_stats.json")).to(device)
     weights = "ema" if averages else "averaged" if is_averaged else "trained"
     return Trained(models, trainer, normalizer, config, checkpoint.step, weights)
+
+
+def read_experiment(checkpoint: Checkpoint) -> ResolvedConfig:
+    """Return the experiment's file; only mistakes in sections that acting needs matter.
+
+    Raises:
+        CheckpointError: The checkpoint has no record of its experiment.
+        ConfigError: The file has such a mistake, for example a variable that is not set.
+    """
+    if not checkpoint.has(_CONFIG):
+        msg = f"{checkpoint.path} has no {_CONFIG}: its model was put together in Python"
+        raise CheckpointError(msg)
+    resolved = resolve_config(checkpoint.path / _CONFIG, strict=False)
+    problems = [p for p in resolved.problems if not p.path or p.path.split(".")[0] in _READ]
+    if problems:
+        raise ConfigError(problems)
+    return resolved
 
 
 def restricted_plugins(config: Mapping[str, Any]) -> Plugins:
@@ -140,18 +164,6 @@ def build_acting_trainer(
     return instantiate(spec, plugins, kind="trainer", **supplied)
 
 
-def _read_config(checkpoint: Checkpoint) -> ResolvedConfig:
-    """Return the experiment's file; what is wrong in sections that are not used does not matter."""
-    if not checkpoint.has(_CONFIG):
-        msg = f"{checkpoint.path} has no {_CONFIG}: its model was put together in Python"
-        raise CheckpointError(msg)
-    resolved = resolve_config(checkpoint.path / _CONFIG, strict=False)
-    problems = [p for p in resolved.problems if not p.path or p.path.split(".")[0] in _READ]
-    if problems:
-        raise ConfigError(problems)
-    return resolved
-
-
 def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
     plans, problems = plan_models(resolved, plugins)
     if problems:
@@ -159,7 +171,8 @@ def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
     registries = plugins.registries
     models = nn.ModuleDict()
     for name, plan in plans.items():
-        models[name] = from_ir(plan.graph, blocks=registries["block"], ops=registries["op"])
+        with without_pretrained():  # the checkpoint has all weights
+            models[name] = from_ir(plan.graph, blocks=registries["block"], ops=registries["op"])
     return models
 
 
