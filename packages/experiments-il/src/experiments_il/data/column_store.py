@@ -92,9 +92,14 @@ class ColumnStore:
             raise DatasetError(message)
         return self._tables.arrays[name]
 
-    def frames(self, name: str) -> NDArray[Any] | FrameReader:
+    def camera(self, name: str) -> NDArray[Any] | FrameReader:
         """Return a camera's frames: an array `(rows, C, H, W)`, or what reads them by row."""
         return self.cameras.open(name)
+
+    def frames(self, name: str) -> NDArray[Any]:
+        """Return all frames of a camera `(rows, C, H, W)`, decoded now if they are not kept so."""
+        frames = self.camera(name)
+        return frames if isinstance(frames, np.ndarray) else frames.gather(np.arange(self._rows))
 
     def strings(self, name: str, rows: NDArray[np.int64]) -> list[str]:
         """Return the values of a string column at some rows."""

@@ -226,7 +226,7 @@ class WindowDataset:
                 message = f"'{name}' holds strings, which have no windows"
                 raise DatasetError(message)
             return self._read_tasks if feature is None else self._string_reader(name)
-        column = store.frames(name) if feature.is_frame else store.numbers(name)
+        column = store.camera(name) if feature.is_frame else store.numbers(name)
         if not isinstance(column, np.ndarray):
             return self._frame_reader(column, window)
         if feature.dtype in {"float16", "float64"}:

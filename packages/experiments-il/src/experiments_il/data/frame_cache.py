@@ -38,6 +38,7 @@ __all__ = ["FrameCache"]
 _SAMPLE = 8
 _BLOCK = 64
 _PARTS = {"mapped": "uint8", "jpeg": "jpeg"}
+_WANTED = {"auto": "mapped", "uint8": "mapped", "jpeg": "jpeg"}
 
 
 class FrameCache:
@@ -185,8 +186,8 @@ class FrameCache:
             if self._arrays.has(self._group(name, kept), self._identity(feature, kept))
         )
         read_s = encode_s = jpeg_bytes = 0.0
-        is_settled = self._cache in {"none", "low_dim"} or (self._cache == "auto" and built)
-        if not is_settled:
+        is_there = _WANTED.get(self._cache) in built
+        if not is_there and self._cache not in {"none", "low_dim"}:
             read_s, encode_s, jpeg_bytes = self._measure(feature, can_jpeg=can_jpeg)
         item = math.prod(feature.item_shape) * np.dtype(feature.stored_dtype).itemsize
         return CameraFacts(

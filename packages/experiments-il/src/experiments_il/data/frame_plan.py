@@ -64,7 +64,7 @@ class CameraPlan:
     Attributes:
         name: The feature.
         kept: In which way.
-        bytes: On disk or in memory; 0 if decoded.
+        bytes: On disk or in memory; 0 if decoded, or not looked at.
         build_s: Expected seconds until they are there.
         reason: Why.
         is_built: Whether they are there already.
@@ -130,7 +130,7 @@ class CachePlan:
         width = max(len(camera.name) for camera in self.cameras)
         found = [f"frames of {self.title}"]
         for camera in self.cameras:
-            size = "" if camera.kept == "decoded" else f", {_size(camera.bytes)}"
+            size = f", {_size(camera.bytes)}" if camera.bytes else ""
             time = ""
             if camera in self.work:
                 time = f", about {_duration(camera.build_s)} to build"
