@@ -22,8 +22,8 @@ def test_interval_of_the_difference_is_the_adjusted_one() -> None:
 
 
 def test_only_episodes_of_both_count() -> None:
-    first = [{"episode": n, "success": n < 3} for n in range(6)]
-    second = [{"episode": n, "success": True} for n in range(1, 8)]
+    first: list[dict[str, object]] = [{"episode": n, "success": n < 3} for n in range(6)]
+    second: list[dict[str, object]] = [{"episode": n, "success": True} for n in range(1, 8)]
     second[0]["error"] = "MujocoException: unstable"
     found = compare_episodes(first, second)
     assert found == PairedComparison(both=1, only_a=0, only_b=3, neither=0)
