@@ -115,8 +115,8 @@ def test_plan_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
             "8.0 GB of memory"
         ),
         (
-            "  frames are decoded for every batch: data.num_workers: 7 keeps this machine's processors "
-            "busy with it"
+            "  frames are decoded for every batch: data.num_workers: 7 keeps this machine's "
+            "processors busy with it"
         ),
     ]
 
@@ -132,8 +132,8 @@ def test_arrays_need_no_loader_processes() -> None:
         (
             "mapped",
             (
-                "the frames need 60.0 GB on disk, 47.0 GB are free in /data/cube/.cache-trainer; set "
-                "cache_dir to another disk, or cache to jpeg, low_dim or none"
+                "the frames need 60.0 GB on disk, 47.0 GB are free in /data/cube/.cache-trainer; "
+                "set cache_dir to another disk, or cache to jpeg, low_dim or none"
             ),
         ),
         (
