@@ -9,6 +9,7 @@ from torch import nn
 
 import experiments_il.recipes
 from experiments_il.commands.data import main as data_command
+from experiments_il.loading import find_policy, open_policy
 from experiments_il.losses import L2
 from experiments_il.trainers.naive_flow_matching import NaiveFlowMatchingPolicyTrainer
 from policy_constructor import build_model
@@ -107,6 +108,7 @@ def test_toy_recipe_runs_two_steps(
     result = run(name, [*small, f"params.modes={modes}", "run.out_dir=out"])
     assert (result.status, result.step) == ("completed", 2)
     assert len(list(tmp_path.glob("out/evaluation/*/modes.json"))) == 1
+    assert open_policy(find_policy("out")).weights == "ema"
 
 
 def test_autoencoder_recipe_runs_and_ranks_episodes(

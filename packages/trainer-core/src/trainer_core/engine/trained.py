@@ -26,7 +26,7 @@ from trainer_core.experiment.model_plans import plan_models
 from trainer_core.experiment.schema import OptimizerSection, TrainerSection
 from trainer_core.instantiate import instantiate, load_component
 from trainer_core.normalize import Normalizer
-from trainer_core.weights import load_state_strictly
+from trainer_core.weights import describe_mismatch, load_state_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,7 @@ def load_trained(
     is_averaged = _average(checkpoint, document, config, models, plugins)
     averages = [name for name in models if checkpoint.has(f"ema.{name}.safetensors")]
     for name in averages:
-        _load(checkpoint, f"ema.{name}.safetensors", models[name], name, document)
+        _load_averages(checkpoint, models[name], name)
     models.eval().requires_grad_(requires_grad=False)
     normalizer = Normalizer(checkpoint.read_json("norm_stats.json")).to(device)
     weights = "ema" if averages else "averaged" if is_averaged else "trained"
@@ -179,14 +179,27 @@ def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
 def _load(
     checkpoint: Checkpoint, file: str, module: nn.Module, name: str, document: Mapping[str, Any]
 ) -> None:
-    """Load a component's file; averages also hold buffers that a state dict leaves out."""
+    """Load a component's file."""
     tensors = checkpoint.read_tensors(file)
     for alias, canonical in document["aliases"].get(name, {}).items():
         if canonical in tensors:
             tensors.setdefault(alias, tensors[canonical])
-    passing = {key for key, _ in module.named_buffers()} - set(module.state_dict())
-    kept = {key: tensor for key, tensor in tensors.items() if key not in passing}
-    load_state_strictly(module, kept, component=name, origin=str(checkpoint.path / file))
+    load_state_strictly(module, tensors, component=name, origin=str(checkpoint.path / file))
+
+
+@torch.no_grad()
+def _load_averages(checkpoint: Checkpoint, module: nn.Module, name: str) -> None:
+    """Put a component's averages in; they go by its tensors' names, not by its state dict's."""
+    file = f"ema.{name}.safetensors"
+    averages = checkpoint.read_tensors(file)
+    own = dict([*module.named_parameters(), *module.named_buffers()])
+    differences = describe_mismatch(own, averages)
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        msg = f"{checkpoint.path / file} does not fit the component {name!r}:\n{lines}"
+        raise CheckpointError(msg)
+    for key, tensor in own.items():
+        tensor.copy_(averages[key])
 
 
 def _average(
