@@ -1,7 +1,7 @@
 """Success of four policies on Meta-World tasks: regression, flow matching, VFP, CFG-VQ-VAE.
 
 All train on the same 50 scripted demonstrations of a task, on one thread, by their shipped recipes
-for about the same CPU time, and play the same 50 goals that no demonstration has shown. Run it as
+for the same number of steps, and play the same 50 goals that no demonstration has shown. Run it as
 `OMP_NUM_THREADS=1 python -m benchmarks.metaworld`: it writes `benchmarks/results/metaworld.md` and
 the raw rows to `metaworld.json` beside it, anew after each row. Rows that are already in the work
 folder are not measured again, unless their recipe has changed.
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 REFERENCE = "flow matching"
 GOAL = 0.9
 STEPS = dict.fromkeys(POLICIES, 2000)
-"""Training steps of each policy. The small recipes take about the same CPU time for a step."""
+"""Training steps of each policy: few, so that the tasks tell the policies apart."""
 
 _PAIRS = (
     "Pairs of the same training seed and the same goal: how often only the policy, or only\n"
@@ -107,7 +107,7 @@ def _describe(rows: Sequence[Row]) -> str:
         f"{first.demonstrations['seed']}, noise of {first.demonstrations['noise']} on the executed "
         f"actions; frames: {frames}.\n"
         f"- Training seeds {seeds}; the recipes {recipes} and their averaged weights,\n"
-        f"  with fewer steps than the recipes have: {steps}, about 20 CPU seconds each.\n"
+        f"  but only {steps} steps; what these cost is in the last table.\n"
         f"- {len(first.solved)} goals a training, seed {first.evaluation_seed}, at most 300 steps, "
         "10 sampling steps, chunks of 8 of which 4 are executed.\n"
         "- Intervals: Wilson, 95 %; they treat the episodes of all seeds as independent.\n"
