@@ -109,7 +109,8 @@ def test_undecodable_image_is_placed(make_dataset: MakeDataset) -> None:
     blobs[3] = {"bytes": b"no image", "path": None}
     edit(root, **{"observation.images.top": blobs})
     assert said(root, decode=False) == []
-    (fault,) = find_faults(root)
+    fault, *black = find_faults(root)
+    assert [each.level for each in black] == ["warning", "warning"]
     assert (fault.episode, fault.frame, fault.time_s) == (1, 1, 0.1)
 
 
@@ -148,14 +149,14 @@ def test_folder_that_is_no_data_set_is_one_fault(tmp_path: Path) -> None:
     assert message.startswith(": is no data set of a known format; expected ")
 
 
-def test_command_exits_with_one_and_tells_machines(
+def test_command_exits_with_two_and_tells_machines(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_dataset((2,))
     assert main(["check", str(root)]) == 0
     assert capsys.readouterr().out == f"{root}: no faults found\n"
     edit(root, action=[0.0, float("nan")])
-    assert main(["check", str(root), "--json"]) == 1
+    assert main(["check", str(root), "--json"]) == 2
     document = json.loads(capsys.readouterr().out)
     assert document["faults"] == [
         {
@@ -165,5 +166,6 @@ def test_command_exits_with_one_and_tells_machines(
             "episode": 0,
             "frame": 1,
             "time_s": 0.1,
+            "level": "error",
         }
     ]

@@ -21,6 +21,9 @@ def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     check.add_argument(
         "--no-decode", action="store_true", help="do not decode every image and video frame"
     )
+    check.add_argument(
+        "--keys", nargs="+", default=[], help="features that must be there, such as cameras"
+    )
     check.add_argument("--json", action="store_true", help="one JSON document for machines")
     check.set_defaults(run=_check)
 
@@ -29,26 +32,29 @@ def _check(options: argparse.Namespace) -> int:
     from experiments_il.data.fault_finding import plan_checks
 
     root = options.root.expanduser()
-    total, parts = plan_checks(root, fps=options.fps, decode=not options.no_decode)
+    total, parts = plan_checks(
+        root, fps=options.fps, decode=not options.no_decode, keys=options.keys
+    )
     faults = []
     with counting_display(f"checking {root}", total, "parts") as progress:
         for done, found in enumerate(parts, start=1):
             faults += found
             progress(done)
+    errors = sum(fault.level == "error" for fault in faults)
     if options.json:
         import json
         from dataclasses import asdict
 
-        document = {"schema": 1, "ok": not faults, "faults": [asdict(fault) for fault in faults]}
+        document = {"schema": 1, "ok": not errors, "faults": [asdict(fault) for fault in faults]}
         print(json.dumps(document, indent=1))
     else:
         for fault in faults:
             print(fault)
-        print(f"{root}: {_count(len(faults))}")
-    return 1 if faults else 0
+        print(f"{root}: {_summary(errors, len(faults) - errors)}")
+    return 2 if errors else 0
 
 
-def _count(faults: int) -> str:
-    if not faults:
-        return "no faults found"
-    return f"{faults} faults" if faults > 1 else "1 fault"
+def _summary(errors: int, warnings: int) -> str:
+    counts = ((errors, "fault"), (warnings, "warning"))
+    said = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+    return ", ".join(said) or "no faults found"

@@ -6,6 +6,7 @@ Source: the recordings of tonyzhaozh/aloha and what openpi and RoboTwin make of 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from experiments_il.data.array_source import ArraySource
@@ -112,20 +113,22 @@ def episode_paths(root: Path) -> list[Path]:
 
 
 def broken_episodes(root: Path) -> list[tuple[Path, str]]:
-    """Return the files that cannot be read or differ from the first that can, and why.
+    """Return the files that cannot be read or differ from the one with most arrays, and why.
 
     Raises:
         DatasetError: There are no files.
     """
-    arrays: dict[str, StoredArray] = {}
+    paths = episode_paths(root)
+    richest: dict[str, StoredArray] = {}
+    for path in paths:
+        with suppress(DatasetError):
+            richest = max(richest, _look_into(path, {})[0], key=len)
     broken = []
-    for path in episode_paths(root):
+    for path in paths:
         try:
-            found, _length_of_it = _look_into(path, arrays)
+            _look_into(path, richest)
         except DatasetError as error:
             broken.append((path, str(error).removeprefix(f"{path}: ")))
-        else:
-            arrays = arrays or found
     return broken
 
 

@@ -1,9 +1,9 @@
-"""A fault of a data set with its place, and the commonest one: values that are not finite."""
+"""A fault of a data set with its place; values that are not finite; frames that show nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Fault", "value_faults"]
+__all__ = ["Fault", "FrameWatch", "Level", "value_faults"]
+
+Level: TypeAlias = 'Literal["error", "warning"]'
+
+_BLACK = 10
+_SHORTEST_STILL = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong.
+    """Something that is wrong, or may be.
 
     Attributes:
         dataset: Folder or file of the data set.
@@ -27,6 +32,8 @@ class Fault:
         episode: Its number, if one is known.
         frame: Frame of the episode, if one is known.
         time_s: The frame's time in the episode, in seconds.
+        level: `error`: a training would fail or learn something else than what was recorded.
+            `warning`: it works, and somebody should look.
     """
 
     dataset: str
@@ -35,6 +42,7 @@ class Fault:
     episode: int | None = None
     frame: int | None = None
     time_s: float | None = None
+    level: Level = "error"
 
     def __str__(self) -> str:
         """Return one line."""
@@ -44,7 +52,65 @@ class Fault:
         if self.frame is not None:
             place.append(f"frame {self.frame} ({self.time_s:.2f} s)")
         where = f"{', '.join(place)}: " if place else ""
-        return f"{self.file or self.dataset}: {where}{self.message}"
+        mark = "warning: " if self.level == "warning" else ""
+        return f"{self.file or self.dataset}: {where}{mark}{self.message}"
+
+
+@final
+class FrameWatch:
+    """Looks at a camera's frames as they are decoded: are they black, do they ever change?
+
+    Args:
+        root: The data set.
+        name: The camera.
+        fps: Frames per second.
+        file: Where the frames are.
+    """
+
+    def __init__(self, root: Path, name: str, fps: float, file: str | None = None) -> None:
+        self._root, self._name, self._fps, self._file = str(root), name, fps, file
+        self._found: list[Fault] = []
+        self._episode, self._frames = -1, 0
+        self._black: list[int] = []
+        self._first: NDArray[Any] | None = None
+        self._is_still = True
+
+    def see(self, episode: int, frame: int, pixels: NDArray[Any]) -> None:
+        """Look at the next frame, uint8 in any order of its dimensions; depth is not judged."""
+        if pixels.dtype != np.uint8:
+            return
+        if episode != self._episode:
+            self._end_episode()
+            self._start_episode(episode)
+        self._frames += 1
+        if pixels.max() <= _BLACK:
+            self._black.append(frame)
+        if self._first is None:
+            self._first = pixels.copy()
+        elif self._is_still:
+            self._is_still = np.array_equal(self._first, pixels)
+
+    def faults(self) -> list[Fault]:
+        """Return what was found, after the last frame."""
+        self._end_episode()
+        self._start_episode(-1)
+        return self._found
+
+    def _start_episode(self, episode: int) -> None:
+        self._episode, self._frames = episode, 0
+        self._black, self._first, self._is_still = [], None, True
+
+    def _end_episode(self) -> None:
+        if self._black:
+            count = f"{len(self._black)} of {self._frames} frames"
+            self._say(f"'{self._name}' is black in {count}", self._black[0])
+        elif self._is_still and self._frames >= _SHORTEST_STILL:
+            self._say(f"'{self._name}' shows the same picture in all {self._frames} frames", 0)
+
+    def _say(self, message: str, frame: int) -> None:
+        time_s = frame / self._fps
+        place = (self._file, self._episode, frame, time_s)
+        self._found.append(Fault(self._root, message, *place, level="warning"))
 
 
 def value_faults(

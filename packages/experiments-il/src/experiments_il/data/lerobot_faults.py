@@ -1,4 +1,4 @@
-"""The faults of a LeRobotDataset: data files, images, videos, statistics."""
+"""The faults of a LeRobotDataset's data files: rows, numbers, times, tasks, images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from experiments_il.data.arrow import read_table
 from experiments_il.data.columns import image_blobs, numeric_values, string_codes
-from experiments_il.data.faults import Fault, value_faults
+from experiments_il.data.faults import Fault, FrameWatch, value_faults
 from experiments_il.data.images import decode_image
-from experiments_il.data.video import VideoFile
+from experiments_il.data.video_faults import video_faults
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def lerobot_faults(metadata: LeRobotMetadata, *, decode: bool) -> Iterator[list[
     for file in metadata.data_files:
         yield _DataFileCheck(metadata, file).run(decode=decode)
     for name in metadata.episodes.videos:
-        yield _video_faults(metadata, name, decode=decode)
+        yield video_faults(metadata, name, decode=decode)
 
 
 class _DataFileCheck:
@@ -134,15 +134,20 @@ class _DataFileCheck:
     def _decode(self, feature: Feature, blobs: list[bytes]) -> None:
         channels, height, width = feature.item_shape
         broken: set[int] = set()
+        metadata = self._metadata
+        watch = FrameWatch(metadata.root, feature.name, metadata.info.fps, str(self._file.path))
         for row, blob in enumerate(blobs):
-            episode, _frame = self._place(row)
+            episode, frame = self._place(row)
             if episode in broken:
                 continue
             try:
-                decode_image(blob, (channels, height, width), f"'{feature.name}'")
+                pixels = decode_image(blob, (channels, height, width), f"'{feature.name}'")
             except DatasetError as error:
                 broken.add(episode)
                 self._say(str(error), row)
+            else:
+                watch.see(episode, frame, pixels)
+        self._found += watch.faults()
 
     def _where(self, row: int) -> str:
         return self._metadata.episodes.place(self._file.start + row)
@@ -162,54 +167,3 @@ class _DataFileCheck:
 def _place(metadata: LeRobotMetadata, row: int) -> tuple[int, int]:
     episode = int(np.searchsorted(metadata.episodes.stop, row, side="right"))
     return episode, row - int(metadata.episodes.start[episode])
-
-
-def _video_faults(metadata: LeRobotMetadata, name: str, *, decode: bool) -> list[Fault]:
-    """Return the faults of one camera: the first of each file or of each episode."""
-    places = metadata.episodes.videos[name]
-    numbers = np.stack([places.chunk, places.file], axis=1)
-    found: list[Fault] = []
-    for chunk, number in np.unique(numbers, axis=0).tolist():
-        path = metadata.video_path(name, chunk, number)
-        say = partial(Fault, str(metadata.root), file=str(path))
-        try:
-            video = VideoFile(path)
-        except DatasetError as error:
-            found.append(say(message=str(error).removeprefix(f"{path}: ")))
-            continue
-        for episode in np.flatnonzero((numbers == (chunk, number)).all(axis=1)).tolist():
-            fault = _episode_fault(metadata, name, episode, video, decode=decode)
-            if fault is not None:
-                frame, message = fault
-                message = message.removeprefix(f"{path}: ")
-                time_s = frame / metadata.info.fps
-                found.append(say(message=message, episode=episode, frame=frame, time_s=time_s))
-        video.close()
-    return found
-
-
-def _episode_fault(
-    metadata: LeRobotMetadata, name: str, episode: int, video: VideoFile, *, decode: bool
-) -> tuple[int, str] | None:
-    """Return the first frame of an episode that is not there, and what is wrong."""
-    length = int(metadata.episodes.length[episode])
-    first = float(metadata.episodes.videos[name].from_s[episode])
-    times = first + np.arange(length) / metadata.info.fps
-    after = np.clip(np.searchsorted(video.times_s, times), 1, max(1, len(video.times_s) - 1))
-    near = video.times_s[np.minimum(np.stack([after - 1, after]), len(video.times_s) - 1)]
-    distance = np.abs(near - times).min(axis=0)
-    missing = np.flatnonzero(distance > _TOLERANCE_S)
-    if missing.size:
-        frame = int(missing[0])
-        last = f"the video ends at {video.times_s[-1]:.4f} s"
-        return frame, f"no frame at {times[frame]:.4f} s ({missing.size} frames missing); {last}"
-    if not decode:
-        return None
-    feature = metadata.info.features[name]
-    shape, read = feature.item_shape, video.read if feature.depth is None else video.read_codes
-    for frame, time_s in enumerate(times.tolist()):
-        try:
-            read(time_s, shape, f"episode {episode}, frame {frame}")
-        except DatasetError as error:
-            return frame, str(error)
-    return None

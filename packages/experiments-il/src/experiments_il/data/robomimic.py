@@ -113,6 +113,27 @@ def open_robomimic(
     )
 
 
+def broken_demonstrations(path: Path) -> list[tuple[int, str]]:
+    """Return the demonstrations that differ from the one with most arrays, and why.
+
+    Raises:
+        DatasetError: The file cannot be read at all.
+    """
+    broken = []
+    with open_hdf5(path) as file:
+        data = file.get("data", {})
+        names = sorted(data, key=_number)
+        found = [_arrays(path, name, data[name]) for name in names if "actions" in data[name]]
+        richest = max(found, key=len, default={})
+        for number, name in enumerate(names):
+            try:
+                _arrays(path, name, data[name])
+                _length(path, name, data[name], richest)
+            except DatasetError as error:
+                broken.append((number, str(error).removeprefix(f"{path}: ")))
+    return broken
+
+
 def _number(name: str) -> tuple[int, str]:
     digits = re.search(r"(\d+)$", name)
     return int(digits[1]) if digits else -1, name
