@@ -28,22 +28,22 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     convert.add_argument(
         "--to",
         required=True,
-        choices=("lerobot", "robomimic", "aloha", "zarr"),
-        help="LeRobotDataset v3.0, robomimic HDF5 (one file), ALOHA HDF5 (one file per episode) or "
-        "diffusion_policy zarr",
+        choices=("lerobot", "lerobot-v2.1", "robomimic", "aloha", "zarr", "zarr-v3"),
+        help="LeRobotDataset v3.0 or v2.1, robomimic HDF5 (one file), ALOHA HDF5 (one file per "
+        "episode), or the zarr store of diffusion_policy in version 2 (which it reads) or 3",
     )
     convert.add_argument(
-        "--videos", action="store_true", help="cameras as mp4 instead of PNG; with --to lerobot"
+        "--videos", action="store_true", help="cameras as mp4 instead of PNG; for lerobot formats"
     )
     add_source_options(convert)
     convert.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from experiments_il.data.export import export
+    from experiments_il.data.export import LEROBOT_KINDS, export
     from experiments_il.data.formats import open_any
 
-    if options.videos and options.to != "lerobot":
+    if options.videos and options.to not in LEROBOT_KINDS:
         message = f"--videos goes with --to lerobot; {options.to} has no place for videos"
         raise UserError(message)
     source = open_any(options.source.expanduser(), fps=options.fps, task=options.task)

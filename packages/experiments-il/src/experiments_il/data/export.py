@@ -1,20 +1,24 @@
-"""Episodes written as LeRobotDataset v3.0, robomimic HDF5, ALOHA HDF5 or diffusion_policy zarr."""
+"""Episodes written as LeRobotDataset v3.0 or v2.1, robomimic, ALOHA or diffusion_policy zarr."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from experiments_il.data.durable import claim_staging
 from experiments_il.data.episode_stream import own_features, stream_episodes
+from experiments_il.data.feature_specs import converted_specs
 from experiments_il.data.hdf5 import import_h5py
+from experiments_il.data.lerobot_v2_writer import write_lerobot_v2
 from experiments_il.data.writer import LeRobotWriter
 from experiments_il.data.zarr_replay import import_zarr
 from trainer_core.errors import DatasetError, StorageError
+from trainer_core.storage import flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from experiments_il.data.episode_stream import EpisodeData
     from experiments_il.data.source import FrameSource
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "LEROBOT_KINDS", "export"]
+
+LEROBOT_KINDS = frozenset({"lerobot", "lerobot-v2.1"})
 
 Names: TypeAlias = "Mapping[str, str]"
 """Where a feature goes, by its name; features that a format has no place for are not there."""
@@ -49,7 +55,8 @@ def export(
         target: A folder or file that is not there yet.
         kind: A key of `FORMATS`.
         progress: Called with the number of episodes that were written.
-        as_videos: Encode cameras as mp4, which is lossy; for `lerobot`, which has PNG otherwise.
+        as_videos: Encode cameras as mp4, which is lossy; for `LEROBOT_KINDS`, which have PNG
+            otherwise.
 
     Returns:
         The features (and `task`) that the format has no place for, which are left out.
@@ -62,15 +69,16 @@ def export(
         message = f"{target}: already exists"
         raise DatasetError(message)
     write, place = FORMATS[kind]
-    if kind == "lerobot" and as_videos:
-        write = _write_lerobot_videos
+    if as_videos:
+        write = partial(write, camera="video")
     features = own_features(source)
+    is_lerobot = kind in LEROBOT_KINDS
     names = {name: where for name in features if (where := place(name)) is not None}
-    names = {n: w for n, w in names.items() if features[n].dtype != "string" or kind == "lerobot"}
+    names = {n: w for n, w in names.items() if features[n].dtype != "string" or is_lerobot}
     with _staged(target) as staged:
         write(source, staged, names, _counted(stream_episodes(source), progress))
     left_out = [name for name in features if name not in names]
-    return left_out + (["task"] if kind != "lerobot" and any(source.tasks) else [])
+    return left_out + (["task"] if not is_lerobot and any(source.tasks) else [])
 
 
 def _counted(
@@ -87,8 +95,12 @@ def _staged(target: Path) -> Iterator[Path]:
     """Yield a path to write to; it gets its name if nothing failed."""
     staging = claim_staging(target.parent, f".writing-{target.name}-")
     try:
-        yield staging / target.name
-        (staging / target.name).rename(target)
+        written = staging / target.name
+        yield written
+        for path in [written, *(written.rglob("*") if written.is_dir() else ())]:
+            flush_to_disk(path)
+        written.rename(target)
+        flush_to_disk(target.parent)
     except OSError as exc:
         message = f"{target}: cannot be written: {exc.strerror or exc}"
         raise StorageError(message) from exc
@@ -96,29 +108,15 @@ def _staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write_lerobot_videos(
-    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
-) -> None:
-    _write_lerobot(source, path, names, episodes, camera="video")
-
-
 def _write_lerobot(
     source: FrameSource,
     path: Path,
     names: Names,
     episodes: Iterable[EpisodeData],
+    *,
     camera: str = "image",
 ) -> None:
-    specs: dict[str, dict[str, Any]] = {}
-    for name in names:
-        feature = source.features[name]
-        specs[name] = {"dtype": feature.dtype, "shape": feature.shape, "names": feature.names}
-        if feature.is_frame:
-            channels, height, width = feature.item_shape
-            specs[name] = {"dtype": camera, "shape": (height, width, channels)}
-            specs[name]["names"] = ["height", "width", "channels"]
-        if feature.depth is not None:
-            specs[name] |= {"dtype": "video", "info": feature.depth.to_json()}
+    specs = converted_specs(source.features, list(names), camera)
     with LeRobotWriter.create(path, fps=source.fps, features=specs) as writer:
         for episode in episodes:
             writer.add_episode(episode.values, episode.tasks)
@@ -137,6 +135,7 @@ def _write_robomimic(
             demo = data.create_group(f"demo_{episode.number}")
             demo.attrs["num_samples"] = len(episode.tasks)
             _write_arrays(demo, episode, names)
+        file["mask/train"] = np.array([f"demo_{n}" for n in range(len(source.episodes))], "S")
 
 
 def _write_aloha(
@@ -160,9 +159,14 @@ def _write_arrays(group: Any, episode: EpisodeData, names: Names) -> None:
 
 
 def _write_zarr(
-    source: FrameSource, path: Path, names: Names, episodes: Iterable[EpisodeData]
+    source: FrameSource,
+    path: Path,
+    names: Names,
+    episodes: Iterable[EpisodeData],
+    *,
+    version: int = 2,
 ) -> None:
-    group = import_zarr().open_group(path, mode="w", zarr_format=2)
+    group = import_zarr().open_group(path, mode="w", zarr_format=version)
     total = int(source.episodes.stop[-1])
     arrays = {}
     for name, where in names.items():
@@ -204,8 +208,10 @@ def _zarr_place(name: str) -> str | None:
 
 FORMATS: dict[str, tuple[Callable[..., None], Callable[[str], str | None]]] = {
     "lerobot": (_write_lerobot, lambda name: name),
+    "lerobot-v2.1": (write_lerobot_v2, lambda name: name),
     "robomimic": (_write_robomimic, _robomimic_place),
     "aloha": (_write_aloha, _aloha_place),
     "zarr": (_write_zarr, _zarr_place),
+    "zarr-v3": (partial(_write_zarr, version=3), _zarr_place),
 }
 """What writes a format, and where it puts a feature."""

@@ -10,14 +10,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-import numpy as np
-
 from experiments_il.data.arrow import pq
 from experiments_il.data.data_files import DataFileWriter
 from experiments_il.data.durable import claim_staging, is_unused, move_into_place
+from experiments_il.data.feature_specs import default_values, feature_specs
 from experiments_il.data.lerobot_format import (
     DATA_PATH,
-    DEFAULT_FEATURES,
     EPISODES_PATH,
     INFO_PATH,
     STATS_PATH,
@@ -46,7 +44,7 @@ from experiments_il.data.recorded_files import (
     write_json,
 )
 from experiments_il.data.recorded_statistics import dataset_statistics, episode_statistics
-from experiments_il.data.video_files import VideoFileWriter, video_details
+from experiments_il.data.video_files import VideoFileWriter
 from trainer_core.errors import DatasetError, StorageError, TrainerError
 from trainer_core.storage import flush_to_disk
 
@@ -145,20 +143,8 @@ class LeRobotWriter:
         if not is_unused(root):
             message = f"{root}: already exists and is not empty"
             raise DatasetError(message)
-        reserved = [feature.name for feature in DEFAULT_FEATURES if feature.name in features]
-        if reserved or not features:
-            wrong = f"'{reserved[0]}' is written by itself" if reserved else "no features"
-            message = f"{root}: {wrong}; name the features that episodes bring"
-            raise DatasetError(message)
-        specs: dict[str, Any] = {name: {"names": None, **spec} for name, spec in features.items()}
-        for default in DEFAULT_FEATURES:
-            specs[default.name] = {"dtype": default.dtype, "shape": [1], "names": None}
-        has_videos = False
-        for name, spec in specs.items():
-            if spec["dtype"] == "video":
-                has_videos = True
-                details = video_details(parse_feature(name, spec), fps, video_codec)
-                specs[name] = {**spec, "info": details}
+        specs = feature_specs(root, features, fps, video_codec)
+        has_videos = any(spec["dtype"] == "video" for spec in specs.values())
         info = {
             "codebase_version": VERSION,
             "robot_type": robot_type,
@@ -168,9 +154,7 @@ class LeRobotWriter:
             "fps": int(fps) if float(fps).is_integer() else fps,
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH if has_videos else None,
-            "features": {
-                name: {**spec, "shape": list(spec["shape"])} for name, spec in specs.items()
-            },
+            "features": specs,
         }
         return cls(root, info, video_codec=video_codec)
 
@@ -232,14 +216,8 @@ class LeRobotWriter:
             message = f"an episode of {length} frames needs as many tasks, found {len(tasks)}"
             raise DatasetError(message)
         episode = self._first_episode + len(self._episodes)
-        frame = np.arange(length)
-        values |= {
-            "timestamp": (frame / self._info["fps"]).astype(np.float32),
-            "frame_index": frame,
-            "episode_index": np.full(length, episode),
-            "index": self._rows + frame,
-            "task_index": np.array([self._task_index(text) for text in tasks]),
-        }
+        codes = [self._task_index(text) for text in tasks]
+        values |= default_values(episode, self._rows, self._info["fps"], codes)
         try:
             spans = {name: video.write(values[name]) for name, video in self._videos.items()}
             place = self._files.write(data_table(self._features, values, self._schema))
