@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
@@ -143,7 +144,11 @@ class Row:
 
 
 def measure(job: Job, work: Path) -> Row:
-    """Return the row of a job: the kept one, or a new one that is then kept."""
+    """Return the row of a job: the kept one, or a new one that is then kept.
+
+    Raises:
+        SystemExit: The training was interrupted.
+    """
     loaded = job.load(work)
     digest = _digest(loaded)
     path = work / "rows" / f"{job.name}.json"
@@ -157,6 +162,8 @@ def measure(job: Job, work: Path) -> Row:
     clock = _TrainingClock()
     experiment.hooks.add(clock)
     result = fit(experiment, out)
+    if result.status != "completed":
+        sys.exit(f"{job.name}: {result.status}; the rows before it are kept")
     lines = next(out.glob("evaluation/*/episodes.jsonl")).read_text().splitlines()
     row = Row(
         policy=job.policy,
