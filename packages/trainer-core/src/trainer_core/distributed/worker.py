@@ -31,7 +31,7 @@ from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from trainer_core.distributed.options import GroupOptions
     from trainer_core.distributed.place import Place
@@ -54,8 +54,11 @@ def run_rank(
     *,
     resume: str | int,
     on_begin: Callable[[], None] = lambda: None,
+    hooks: Iterable[object] = (),
 ) -> RunResult:
     """Train as one of several ranks.
+
+    They meet here, unless whoever started this process has opened torch's process group already.
 
     Args:
         loaded: The experiment, the same on every rank.
@@ -63,6 +66,7 @@ def run_rank(
         options: The runner's options.
         resume: As in `run.resume`.
         on_begin: Called on every rank when all of them train and hear signals.
+        hooks: Further plugins of the run.
 
     Raises:
         ConfigError: Something in the file cannot be had or does not fit.
@@ -70,7 +74,7 @@ def run_rank(
         TrainerError: The run failed here or on another rank.
     """
     if place.world_size == 1:
-        return _run_alone(loaded, resume=resume, on_begin=on_begin)
+        return _run_alone(loaded, resume=resume, hooks=[*hooks, _Beginning(LocalRanks(), on_begin)])
     device = resolve_device(
         loaded.config.run.device, local_rank=place.local_rank, problem=loaded.resolved.problem
     )
@@ -84,7 +88,8 @@ def run_rank(
         ranks.start()
         if loaded.dry_run:
             return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
-        built.hooks.add(_Beginning(ranks, on_begin))
+        for hook in (*hooks, _Beginning(ranks, on_begin)):
+            built.hooks.add(hook)
         return fit(built, out_dir, ranks=ranks, resume=resume)
 
 
@@ -121,6 +126,9 @@ def resume_after_restart(resume: str | int, out_dir: Path, *, has_begun: bool) -
 
 @contextmanager
 def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[None]:
+    if dist.is_initialized():
+        yield
+        return
     os.environ.update(place.to_environment())
     is_one_machine = place.world_size == place.local_world_size or place.master_addr in LOOPBACK
     if is_one_machine and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110 - no file
@@ -239,7 +247,7 @@ def _together(ranks: ProcessGroupRanks, action: Callable[[], Result]) -> Result:
 
 
 def _run_alone(
-    loaded: LoadedExperiment, *, resume: str | int, on_begin: Callable[[], None]
+    loaded: LoadedExperiment, *, resume: str | int, hooks: Iterable[object]
 ) -> RunResult:
     """Train as the only rank, which needs no process group."""
     ranks = LocalRanks()
@@ -247,7 +255,8 @@ def _run_alone(
     built = build_experiment(loaded, ranks)
     if loaded.dry_run:
         return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
-    built.hooks.add(_Beginning(ranks, on_begin))
+    for hook in hooks:
+        built.hooks.add(hook)
     return fit(built, out_dir, ranks=ranks, resume=resume)
 
 

@@ -87,6 +87,7 @@ def fit(
         hold_together(out_dir, experiment.loaded, ranks),
         catch_interrupts(timetable.wake) as interrupted,
     ):
+        state.interrupt = interrupted.set
         checkpoint = find_together(folder.checkpoints, resume, ranks)
         if checkpoint is not None:
             run.saver.restore(checkpoint, is_chosen=resume != "auto")

@@ -28,12 +28,21 @@ _SIGNALS = tuple(
 class InterruptFlag:
     """Whether the run was asked to stop, and by which signal.
 
+    Args:
+        wake: Called when somebody asks, so that the loop looks at the flag after its step.
+
     Attributes:
         signal_name: `SIGTERM` and so on; empty while nobody asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         self.signal_name = ""
+        self._wake = wake
+
+    def set(self, signal_name: str) -> None:
+        """Ask the run to stop."""
+        self.signal_name = signal_name
+        self._wake()
 
     def __bool__(self) -> bool:
         """Whether a signal has come."""
@@ -50,8 +59,8 @@ def catch_interrupts(wake: Callable[[], None]) -> Iterator[InterruptFlag]:
     Args:
         wake: Called by the handler, so that the loop looks at the flag after the current step.
     """
-    flag = InterruptFlag()
-    with _handling(flag, wake):
+    flag = InterruptFlag(wake)
+    with _handling(flag):
         yield flag
 
 
@@ -62,12 +71,12 @@ def leave_early() -> Iterator[None]:
     Raises:
         Interrupted: A signal came.
     """
-    flag = InterruptFlag()
 
     def give_up() -> None:
         raise _GivenUpError
 
-    with _handling(flag, give_up):
+    flag = InterruptFlag(give_up)
+    with _handling(flag):
         try:
             yield
         except _GivenUpError:
@@ -86,8 +95,8 @@ def _interrupted(flag: InterruptFlag) -> Interrupted:
 
 
 @contextmanager
-def _handling(flag: InterruptFlag, act: Callable[[], None]) -> Iterator[None]:
-    """Let the first signal set the flag and act, and the second end the process."""
+def _handling(flag: InterruptFlag) -> Iterator[None]:
+    """Let the first signal set the flag, and the second end the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -96,8 +105,7 @@ def _handling(flag: InterruptFlag, act: Callable[[], None]) -> Iterator[None]:
         del frame
         if flag:
             os._exit(128 + number)  # the second signal: at once, nothing is cleaned up
-        flag.signal_name = signal.Signals(number).name
-        act()
+        flag.set(signal.Signals(number).name)
 
     previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

@@ -49,6 +49,8 @@ class RunState:
             them together before rank 0 saves.
         beat: Tells the watchdog of progress that is no step; set by the loop.
         pause: Context in which the watchdog waits for a beat or for its end; set by the loop.
+        interrupt: Asks the run to save and leave, as a signal of this name would; for who hears of
+            it in another way. May be called by any thread; set by the loop.
         save_at_end: Whether the last step is saved; an interrupted run always is.
         stop_reason: Why the run ends before its last step; empty while it goes on.
     """
@@ -68,6 +70,7 @@ class RunState:
     sharded: list[Callable[[], Iterable[Tensor]]] = field(default_factory=list)
     beat: Callable[[], None] = lambda: None
     pause: Callable[[], AbstractContextManager[Any]] = nullcontext
+    interrupt: Callable[[str], None] = lambda _: None
     save_at_end: bool = True
     stop_reason: str = ""
 

@@ -1,0 +1,96 @@
+"""What binds a worker to the driver of its run: a wish to stop, and what it prints."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from trainer_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["StopListener", "forwarded_output"]
+
+_GLANCE_S = 0.25
+
+
+class StopListener:
+    """Asks the mailbox whether the run should stop; a worker of Ray gets no signals of its own.
+
+    Args:
+        mailbox: The actor between driver and workers.
+    """
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+        self._done = threading.Event()
+
+    @hookimpl
+    def trainer_fit_start(self, state: Any) -> None:
+        """Begin to ask, in a thread."""
+        threading.Thread(target=self._listen, args=(state,), daemon=True).start()
+
+    @hookimpl
+    def trainer_fit_end(self) -> None:
+        """Ask no more."""
+        self._done.set()
+
+    def _listen(self, state: Any) -> None:
+        while not self._done.wait(_GLANCE_S):
+            try:
+                signal_name = ray.get(self._mailbox.wish.remote())
+            except RayError:  # the driver is gone, and Ray ends this process soon
+                return
+            if signal_name:
+                state.interrupt(signal_name)
+                return
+
+
+class _Forwarded:
+    """A stream whose lines appear at the driver."""
+
+    encoding = "utf-8"
+    closed = False
+
+    def __init__(self, mailbox: Any, name: str, prefix: str) -> None:
+        self._mailbox = mailbox
+        self._name = name
+        self._prefix = prefix
+        self._rest = ""
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> int:
+        """Send whole lines on."""
+        with self._lock:
+            lines = (self._rest + text).splitlines(keepends=True)
+            self._rest = lines.pop() if lines and not lines[-1].endswith("\n") else ""
+            if lines:
+                sent = "".join(self._prefix + line for line in lines)
+                self._mailbox.write.remote(self._name, sent)
+        return len(text)
+
+    def flush(self) -> None:
+        """Keep what is no whole line yet."""
+
+    def isatty(self) -> bool:
+        """Return that nobody looks at it here."""
+        return False
+
+
+@contextmanager
+def forwarded_output(mailbox: Any, rank: int) -> Iterator[None]:
+    """Let the driver print what is printed here; other ranks than 0 sign their lines."""
+    streams = sys.stdout, sys.stderr
+    prefix = "" if rank == 0 else f"rank {rank}: "
+    sys.stdout = _Forwarded(mailbox, "stdout", prefix)
+    sys.stderr = _Forwarded(mailbox, "stderr", prefix)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams

@@ -1,0 +1,64 @@
+"""What the driver of a run and its workers tell one another, in an actor of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["NAMESPACE", "Mailbox"]
+
+NAMESPACE = "trainer"
+"""Ray's namespace of the actors of this package."""
+
+_MOST_LINES = 10_000
+
+
+class Mailbox:
+    """Lives as long as the driver; everything in it is plain data.
+
+    The driver asks for `news`, the workers for `wish`: nobody waits for anybody.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, str]] = []
+        self._wish = ""
+        self._has_begun = False
+        self._outcome: dict[str, Any] | None = None
+        self._errors: dict[int, dict[str, Any]] = {}
+
+    def write(self, stream: str, text: str) -> None:
+        """Take what a worker writes to `stdout` or `stderr`."""
+        self._lines.append((stream, text))
+        del self._lines[:-_MOST_LINES]
+
+    def begin(self) -> None:
+        """Note that all workers train."""
+        self._has_begun = True
+
+    def has_begun(self) -> bool:
+        """Return whether an earlier attempt came to its first step."""
+        return self._has_begun
+
+    def fail(self, rank: int, report: dict[str, Any]) -> None:
+        """Take the error of a rank, as `trainer_core.distributed.reports` describes it."""
+        self._errors[rank] = report
+
+    def start(self, rank: int) -> None:
+        """Forget what a rank said in the attempt before."""
+        self._errors.pop(rank, None)
+
+    def finish(self, outcome: dict[str, Any]) -> None:
+        """Take how the run ended, from rank 0."""
+        self._outcome = outcome
+
+    def ask_to_stop(self, signal_name: str) -> None:
+        """Wish that the run saves and ends."""
+        self._wish = signal_name
+
+    def wish(self) -> str:
+        """Return the name of the signal that the driver got; empty while there was none."""
+        return self._wish
+
+    def news(self) -> dict[str, Any]:
+        """Return what was written since the last call, and how the run ended if it has."""
+        lines, self._lines = self._lines, []
+        return {"lines": lines, "outcome": self._outcome, "errors": self._errors}

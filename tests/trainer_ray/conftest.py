@@ -1,0 +1,130 @@
+"""One Ray cluster for all tests, whichever process of pytest they run in."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trainer_ray.cluster import import_ray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT_S = 120
+
+# Ray reads it when it is imported; all processes of pytest have to have the same.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(16))
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = hashlib.sha256(_RUN.encode()).hexdigest()
+
+
+@contextmanager
+def _shared(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give what all processes of pytest know about the cluster; one at a time."""
+    with (folder / "ray.lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = json.loads(file.read() or '{"users": 0}')
+        yield known
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(known))
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+    return port
+
+
+def _start(folder: Path) -> dict[str, Any]:
+    port = _free_port()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--num-cpus=8"]
+    command += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--port={port}"]
+    with (folder / "ray.txt").open("wb") as log:
+        started = subprocess.Popen(
+            [*command, "--block"],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + LIMIT_S
+    while b"runtime started" not in (folder / "ray.txt").read_bytes():
+        assert started.poll() is None, (folder / "ray.txt").read_text()
+        assert time.monotonic() < deadline, (folder / "ray.txt").read_text()
+        time.sleep(0.1)
+    started.returncode = 0  # another process may be the one that ends it
+    return {"address": f"127.0.0.1:{port}", "pid": started.pid}
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running cluster with 8 logical CPUs."""
+    ray = import_ray()
+    folder = tmp_path_factory.getbasetemp().parent
+    with _shared(folder) as known:
+        if not known["users"]:
+            known.update(_start(folder))
+        known["users"] += 1
+        found: str = known["address"]
+        ray.init(found, namespace="trainer", log_to_driver=False, logging_level="ERROR")
+        ray.shutdown()
+    yield found
+    with _shared(folder) as known:
+        known["users"] -= 1
+        if not known["users"]:
+            os.killpg(known["pid"], 9)
+
+
+@pytest.fixture
+def experiment(experiment_alone: dict[str, Any], address: str) -> dict[str, Any]:
+    """The same in a cluster that runs."""
+    experiment_alone["runner"]["address"] = address
+    return experiment_alone
+
+
+@pytest.fixture
+def experiment_alone(tmp_path: Path) -> dict[str, Any]:
+    """An experiment with dropout and clipping that two workers train in a blink."""
+    layers = [
+        {"_type_": "nn.Linear", "in_features": 3, "out_features": 8},
+        {"_type_": "nn.Dropout", "p": 0.3},
+        {"_type_": "nn.Linear", "in_features": 8, "out_features": 2},
+    ]
+    return {
+        "schema_version": 1,
+        "run": {"name": "workers", "out_dir": str(tmp_path / "run"), "device": "cpu"},
+        "runner": {"_type_": "ray", "num_workers": 2, "timeout_s": 30},
+        "model": {"sequential": {"layers": layers}},
+        "data": {
+            "_type_": "random_regression",
+            "x_shape": [3],
+            "y_shape": [2],
+            "size": 50,
+            "batch_size": 24,
+        },
+        "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["y"]}},
+        "loss": {"_type_": "torch", "fn": {"_type_": "nn.MSELoss"}},
+        "optimizer": {"_type_": "torch", "type": "AdamW", "kwargs": {"lr": 0.01}},
+        "trainer": {
+            "_type_": "default",
+            "max_steps": 6,
+            "log_every_n_steps": 2,
+            "grad_clip_norm": 1.0,
+        },
+        "callbacks": [{"_type_": "model_checkpoint", "every_n_steps": 3}],
+        "loggers": [{"_type_": "stdout"}, {"_type_": "jsonl"}],
+    }

@@ -1,0 +1,115 @@
+"""What is refused before a worker starts, each with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import trainer_core
+from trainer_core.errors import UserError
+from trainer_core.protocols import Runner
+from trainer_ray.runner import RayOnlineRunner, RayRunner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 90
+
+
+def test_ray_runners_fit_the_protocol() -> None:
+    assert isinstance(RayRunner(), Runner)
+    assert isinstance(RayOnlineRunner(), Runner)
+
+
+def test_the_online_runner_refuses_and_names_what_works() -> None:
+    with pytest.raises(UserError, match=r"'ray_online' is not available yet .* '--runner local'"):
+        RayOnlineRunner(num_workers=2).run(experiment=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_workers": 0}, "num_workers is a number of at least 1, not 0"),
+        ({"max_failures": -1}, "max_failures is a number of at least 0, not -1"),
+        ({"placement": "NEAR"}, "placement is PACK or SPREAD or STRICT_PACK or STRICT_SPREAD, "),
+        ({"resources_per_worker": {"CPU": "two"}}, "resources_per_worker.CPU is a number, not "),
+        ({"connect_timeout_s": 0}, "connect_timeout_s must be positive, not 0"),
+        ({"strategy": "fsdp"}, "strategy: fsdp needs at least two workers"),
+        ({"fsdp_wrap": {"a": ["*"]}}, "fsdp_wrap is a key of strategy: fsdp, and this is ddp"),
+    ],
+)
+def test_what_no_cluster_could_do_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        RayRunner(**given).run(experiment=None)  # type: ignore[arg-type] # refused before
+    assert str(caught.value).startswith(f"runner ray: {message}")
+
+
+def _run(experiment: dict[str, Any], folder: Path, **environment: str) -> str:
+    """Run an experiment in a process of its own that refuses it; return its last line."""
+    config = folder / "cfg.yaml"
+    config.write_text(json.dumps(experiment))
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer_core", "run", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 2, done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_an_address_without_a_cluster_is_named(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment_alone["runner"] |= {"address": "127.0.0.1:9", "connect_timeout_s": 1}
+    assert _run(experiment_alone, tmp_path) == (
+        "error: runner ray: there is no Ray cluster at address '127.0.0.1:9': nobody answers in "
+        "1 s; `ray status` shows a running one, and without `address` the run has one of its own"
+    )
+
+
+def test_a_foreign_machine_without_authentication_is_refused(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment_alone["runner"]["address"] = "10.1.2.3:6379"
+    assert _run(experiment_alone, tmp_path, RAY_AUTH_MODE="disabled") == (
+        "error: runner ray: RAY_AUTH_MODE=disabled, and 10.1.2.3:6379 is not on this machine: "
+        "whoever reaches a Ray port runs code there; unset it, and Ray asks for a token"
+    )
+
+
+def test_without_ray_the_message_names_the_command() -> None:
+    program = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from trainer_ray.runner import RayRunner\n"
+        "try:\n    RayRunner().run(None)\n"
+        "except Exception as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (
+        done.stdout.strip()
+        == "runner ray needs a package that is not installed: pip install 'ray[train]'"
+    )
+
+
+def test_workers_that_can_never_be_placed_are_refused_at_once(experiment: dict[str, Any]) -> None:
+    experiment["runner"] |= {"num_workers": 3, "resources_per_worker": {"CPU": 4}}
+    with pytest.raises(UserError) as caught:
+        trainer_core.run(experiment)
+    message = str(caught.value)
+    assert "num_workers: 3 with resources_per_worker {CPU: 4} do not fit" in message
+    assert "the cluster has room for 2 (" in message
+    assert "has CPU: 8)" in message
