@@ -19,7 +19,7 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 12, "num_attention_heads": 2, "
 
 
 def build(**settings: Any) -> DepthAnything:
-    return DepthAnything(config=SIZES, **settings)
+    return DepthAnything(settings=SIZES, **settings)
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_misfit_names_tensors_with_both_shapes(saved: Path) -> None:
         f"{saved} does not fit Dinov2Model:\n"
         "  - layernorm.weight [16]  is missing\n"
         "  ! layernorm.bias  is [24], the model has [16]\n"
-        "choose the name or config of these weights, or load what fits with strict: false"
+        "choose the name or settings of these weights, or load what fits with strict: false"
     )
     loaded = build(saved, strict=False).state_dict()
     assert torch.equal(loaded["embeddings.cls_token"], tensors["embeddings.cls_token"])

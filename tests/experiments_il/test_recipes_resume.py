@@ -20,7 +20,8 @@ from trainer_core.hookspecs import hookimpl
 from trainer_core.ranks import LocalRanks
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
-RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml"))]
+LARGE = {path.stem.removesuffix("_small") for path in FOLDER.glob("*_small.yaml")}
+RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in LARGE]
 OWN = {
     "il/cfg_vqvae_small": ["loss.group=4"],
     "il/vfp_small": ["loss.group=4", "trainer.load_balance_weight=0"],

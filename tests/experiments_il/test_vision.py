@@ -35,7 +35,7 @@ CELLS = {"resnet18": (4, 6), "dinov3_convnext_tiny": (4, 6)}
 
 
 def build(name: str, **settings: Any) -> VisionBackbone:
-    return VisionBackbone(name, width=8, config=TINY[name], **settings)
+    return VisionBackbone(name, width=8, settings=TINY[name], **settings)
 
 
 def save(name: str, folder: Path, **changes: Any) -> nn.Module:
@@ -202,7 +202,7 @@ def test_wrong_names_and_images_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match="there is no backbone 'dinov2_m'; did you mean 'dinov2_"):
         VisionBackbone("dinov2_m")
     with pytest.raises(ValueError, match=r"Dinov2Config has no field 'hiden_size'; did you mean"):
-        VisionBackbone("dinov2_s", config={"hiden_size": 8})
+        VisionBackbone("dinov2_s", settings={"hiden_size": 8})
     with pytest.raises(ValueError, match="width must be a multiple of 4"):
         VisionBackbone("dinov2_s", width=6)
     with pytest.raises(ValueError, match=r"image has shape \(2, 3, 32, 48\), expected 2 frame"):

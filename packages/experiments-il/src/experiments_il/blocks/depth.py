@@ -67,7 +67,7 @@ class DepthAnything(nn.Module):
             the depths of a cell's 14x14 pixels as one token.
         layers: Layers whose features are used, from 1; null: the four its own head reads.
         grid: Cells per side that features are pooled to; null: all.
-        config: Fields of the transformer's configuration that are other than the name says.
+        settings: Fields of the transformer's configuration that are other than the name says.
         image_size: Height and width that images are resized to; null: as they come.
         fit: How sides become multiples of 14: `resize` to the nearest, or `pad`.
         n_obs_steps: Frames of the history.
@@ -85,7 +85,7 @@ class DepthAnything(nn.Module):
         output: Literal["features", "depth"] = "features",
         layers: Sequence[Positive] | None = None,
         grid: Positive | None = None,
-        config: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
         image_size: tuple[Positive, Positive] | None = None,
         fit: Fit = "resize",
         n_obs_steps: Positive = 1,
@@ -95,20 +95,21 @@ class DepthAnything(nn.Module):
         self.output = output
         self.n_obs_steps = n_obs_steps
         size, backbone, head = _MODELS[name]
-        settings = _build_config(backbone | (config or {}), head, layers)
+        built = _build_config(backbone | (settings or {}), head, layers)
         transformers = import_transformers()
         source = HUB + _REPOSITORY.format(size) if pretrained == HUB.rstrip(":") else pretrained
         model_class = transformers.DepthAnythingForDepthEstimation
-        model = build_pretrained(model_class, settings, source, strict=strict)
+        model = build_pretrained(model_class, built, source, strict=strict)
         if output == "depth" and (layers is not None or grid is not None):
             message = "layers and grid are those of features; leave them out of output: depth"
             raise ValueError(message)
-        self.patch = int(settings.backbone_config.patch_size)
-        self.layers = tuple(settings.backbone_config.out_indices)
+        self.patch = int(built.backbone_config.patch_size)
+        self.layers = tuple(built.backbone_config.out_indices)
         self.backbone = model.backbone
         self.backbone.encoder.layer = self.backbone.encoder.layer[: max(self.layers)]
         for module in self.backbone.modules():
-            module._forward_hooks.clear()  # they record for its own forward, and cannot be sent
+            # They record for its own forward, and cannot be sent to another process.
+            module._forward_hooks.clear()  # noqa: SLF001 - torch has no public way
         self.neck: Any = model.neck if output == "depth" else None
         self.head: Any = model.head if output == "depth" else None
         self.pretrained = pretrained is not None  # what `init` leaves alone
@@ -196,13 +197,13 @@ def _build_config(
 ) -> Any:
     transformers = import_transformers()
     fixed = {"image_size": 518, "patch_size": 14, "reshape_hidden_states": False}
-    inner = transformers.Dinov2Config(**(fixed | backbone))
-    wrong = [layer for layer in layers or () if not 1 <= layer <= inner.num_hidden_layers]
+    total = backbone.get("num_hidden_layers", 12)
+    wrong = [layer for layer in layers or () if not 1 <= layer <= total]
     if wrong:
-        message = f"there is no layer {wrong[0]}; the model has 1 to {inner.num_hidden_layers}"
+        message = f"there is no layer {wrong[0]}; the model has 1 to {total}"
         raise ValueError(message)
-    if layers is not None:
-        inner.set_output_features_output_indices(out_indices=sorted(set(layers)), out_features=None)
+    chosen = {} if layers is None else {"out_indices": sorted(set(layers))}
+    inner = transformers.Dinov2Config(**(fixed | backbone | chosen))
     return transformers.DepthAnythingConfig(
         backbone_config=inner,
         patch_size=inner.patch_size,

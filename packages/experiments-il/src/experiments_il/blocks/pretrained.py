@@ -65,7 +65,7 @@ def build_pretrained(
         lines = "".join(f"\n  {line}" for line in shown)
         message = (
             f"{source} does not fit {model_class.__name__}:{lines}\n"
-            "choose the name or config of these weights, or load what fits with strict: false"
+            "choose the name or settings of these weights, or load what fits with strict: false"
         )
         raise ValueError(message)
     return model

@@ -136,6 +136,7 @@ class ImageVAE(nn.Module):
         latent_dim: Dimensions Z of the latent.
         channels: Channels of the stages, each of which halves the image.
         in_channels: Channels of the image.
+        resize: Resize images of another height and width; false: refuse them.
 
     Raises:
         ValueError: The size cannot be halved that often.
@@ -147,6 +148,7 @@ class ImageVAE(nn.Module):
         latent_dim: Positive = 16,
         channels: Sequence[int] = (32, 64, 128),
         in_channels: Positive = 3,
+        resize: bool = False,
     ) -> None:
         super().__init__()
         if size % 2 ** len(channels):
@@ -156,6 +158,7 @@ class ImageVAE(nn.Module):
             raise ValueError(message)
         self.latent_dim = latent_dim
         self.shape = (in_channels, size, size)
+        self.resize = resize
         self.inner = (channels[-1], size // 2 ** len(channels), size // 2 ** len(channels))
         features = channels[-1] * self.inner[1] ** 2
         widths = [in_channels, *channels]
@@ -195,10 +198,13 @@ class ImageVAE(nn.Module):
 
     def _pixels(self, x: Tensor) -> Tensor:
         image = x.squeeze(1) if x.ndim == 5 else x
-        if image.shape[1:] != self.shape:
+        if image.shape[1:] != self.shape and not (self.resize and image.ndim == 4):
             message = (
                 f"image has shape {tuple(x.shape)}, the autoencoder was built for {self.shape}"
             )
             raise ValueError(message)
         dtype = self.expand.weight.dtype
-        return image.to(dtype) if image.is_floating_point() else image.to(dtype) / 127.5 - 1
+        pixels = image.to(dtype) if image.is_floating_point() else image.to(dtype) / 127.5 - 1
+        if image.shape[1:] == self.shape:
+            return pixels
+        return nn.functional.interpolate(pixels, self.shape[1:], mode="bilinear", antialias=True)

@@ -38,7 +38,7 @@ class VisionBackbone(nn.Module):
             model's usual repository) or `hub:OWNER/NAME`, from the cache if they are there; null:
             random.
         strict: Refuse weights that lack a tensor of the model.
-        config: Fields of the model's configuration that are other than the name says, such as
+        settings: Fields of the model's configuration that are other than the name says, such as
             `{num_hidden_layers: 6}`.
         output: `features`, one token per cell; `summary`, one per frame; or `both`, the summary
             first.
@@ -65,7 +65,7 @@ class VisionBackbone(nn.Module):
         width: Positive = 256,
         pretrained: str | None = None,
         strict: bool = True,
-        config: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
         output: Literal["features", "summary", "both"] = "features",
         grid: Positive | None = None,
         trainable: bool = True,
@@ -89,11 +89,11 @@ class VisionBackbone(nn.Module):
         self.n_obs_steps = n_obs_steps
         self.output = output
         self.trainable = trainable
-        settings = self._build_config(architecture.config, config, output)
+        built = self._build_config(architecture.config, settings, output)
         transformers = import_transformers()
         model_class = getattr(transformers, self.family.model)
         source = _source(name, pretrained)
-        model = build_pretrained(model_class, settings, source, strict=strict)
+        model = build_pretrained(model_class, built, source, strict=strict)
         if hasattr(model, "make_preprocessor_external"):
             model.make_preprocessor_external()  # pixels come normalised
         if (norm or ("group" if pretrained is None else "frozen")) == "group":
@@ -103,12 +103,12 @@ class VisionBackbone(nn.Module):
         self.pixels = CameraPixels(
             mean or self.family.mean,
             std or self.family.std,
-            self.family.multiple(settings),
+            self.family.multiple(built),
             image_size,
             fit,
         )
         self.pool = nn.Identity() if grid is None else nn.AdaptiveAvgPool2d(grid)
-        channels, summary = _widths(settings)
+        channels, summary = _widths(built)
         self.project = nn.Linear(channels, width) if output != "summary" else None
         self.project_summary = nn.Linear(summary, width) if output != "features" else None
         self.frame = nn.Parameter(torch.randn(n_obs_steps, 1, width) * 0.02)
@@ -172,7 +172,7 @@ class VisionBackbone(nn.Module):
         for key in changes or {}:
             if not hasattr(known, key):
                 near = did_you_mean(nearest(key, [*known.to_dict()]))
-                message = f"config: {self.family.config} has no field '{key}'{near}"
+                message = f"settings: {self.family.config} has no field '{key}'{near}"
                 raise ValueError(message)
         return config_class(**(settings | (changes or {})))
 

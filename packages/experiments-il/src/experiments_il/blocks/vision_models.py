@@ -69,7 +69,7 @@ def _total_stride(config: Any) -> int:
 def _grid(model: Any, pixels: Tensor, tokens: Tensor) -> Tensor:
     """Return patch tokens `(N, h * w, C)` as `(N, h, w, C)`."""
     rows, columns = (side // model.config.patch_size for side in pixels.shape[-2:])
-    return tokens.unflatten(1, (rows, columns))
+    return tokens.reshape(len(tokens), rows, columns, -1)
 
 
 def _run_resnet(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ def _run_vit(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
 def _run_convnext(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     tokens = model(pixels).last_hidden_state
     rows, columns = (side // _total_stride(model.config) for side in pixels.shape[-2:])
-    return tokens[:, 1:].unflatten(1, (rows, columns)), tokens[:, 0]
+    return tokens[:, 1:].reshape(len(tokens), rows, columns, -1), tokens[:, 0]
 
 
 def _run_siglip(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ def _run_siglip2(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     side = model.config.patch_size
     count, _, height, width = pixels.shape
     rows, columns = height // side, width // side
-    patches = pixels.unflatten(2, (rows, side)).unflatten(4, (columns, side))
+    patches = pixels.reshape(count, -1, rows, side, columns, side)
     patches = patches.permute(0, 2, 4, 3, 5, 1).reshape(count, rows * columns, -1)
     shapes = torch.tensor([[rows, columns]] * count, device="cpu")  # read as numbers there
     output = model(patches, None, shapes)
