@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.metaworld import RESULTS
-from benchmarks.trained_policies import POLICIES, Job, Row, measure, step_cost
+from benchmarks.trained_policies import POLICIES, Job, Row, find_kept, measure, step_cost
 
 from experiments_il.sim.statistics import wilson_interval
 
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.1], help="of the demos")
     parser.add_argument("--episodes", type=int, default=50, help="goals per trained policy")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--kept", action="store_true", help="write what is there, measure nothing")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="kept rows")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     options = parser.parse_args()
@@ -91,8 +92,13 @@ def main() -> None:
         options.budgets, options.tasks, options.noise, options.policies
     ):
         job = Job(policy, task, options.seed, options.episodes, noise)
-        found.append(Timed(budget, measure_within(job, budget, options.work.resolve())))
-        row = found[-1].row
+        work = options.work.resolve()
+        row = find_within(job, budget, work)
+        if row is None:
+            if options.kept:
+                continue
+            row = measure_within(job, budget, work)
+        found.append(Timed(budget, row))
         print(
             f"{row.task:20} {row.policy:14} noise {noise} {budget:4} s: "
             f"{row.successes}/{len(row.solved)}, {row.steps} steps in {row.train_cpu_s:.1f} s",
@@ -101,20 +107,30 @@ def main() -> None:
         write_table(found, options.out)
 
 
-def measure_within(job: Job, budget_s: float, work: Path) -> Row:
+def find_within(job: Job, budget_s: int, work: Path) -> Row | None:
+    """Return the kept row of a budget, if there is one."""
+    path = _steps_path(job, budget_s, work)
+    if not path.is_file():
+        return None
+    return find_kept(replace(job, steps=json.loads(path.read_text())), work)
+
+
+def measure_within(job: Job, budget_s: int, work: Path) -> Row:
     """Return the row of a training whose loop took at most `budget_s` CPU seconds."""
-    kept = work / "steps" / f"{job.name}-{budget_s}-s.json"
-    if kept.is_file():
-        return measure(replace(job, steps=json.loads(kept.read_text())), work)
     steps = int(_MARGIN * budget_s / step_cost(job, work))
     while True:
         row = measure(replace(job, steps=max(steps, _FEWEST_STEPS)), work)
         if row.train_cpu_s <= budget_s or steps <= _FEWEST_STEPS:
             break
         steps = int(_MARGIN * steps * budget_s / row.train_cpu_s)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(row.steps))
+    path = _steps_path(job, budget_s, work)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row.steps))
     return row
+
+
+def _steps_path(job: Job, budget_s: int, work: Path) -> Path:
+    return work / "steps" / f"{job.name}-{budget_s}-s.json"
 
 
 def write_table(found: Sequence[Timed], out: Path) -> None:

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.trained_policies import POLICIES, Job, Row, measure
+from benchmarks.trained_policies import POLICIES, Job, Row, find_kept, measure
 
 from experiments_il.sim.statistics import wilson_interval
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the training")
     parser.add_argument("--episodes", type=int, default=50, help="goals per trained policy")
+    parser.add_argument("--kept", action="store_true", help="write what is there, measure nothing")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="kept rows")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     options = parser.parse_args()
@@ -52,9 +53,13 @@ def main() -> None:
         Job(policy, task, seed, options.episodes, steps=STEPS[policy])
         for seed, task, policy in product(options.seeds, options.tasks, options.policies)
     ]
+    work = options.work.resolve()
+    if options.kept:
+        write_table([row for job in jobs if (row := find_kept(job, work))], options.out)
+        return
     rows: list[Row] = []
     for job in jobs:
-        rows.append(measure(job, options.work.resolve()))
+        rows.append(measure(job, work))
         _say(rows[-1])
         write_table(rows, options.out)
 

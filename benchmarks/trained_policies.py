@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trainer_core.engine.state import RunState
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["POLICIES", "Job", "Row", "commit", "measure", "step_cost"]
+__all__ = ["POLICIES", "Job", "Row", "commit", "find_kept", "measure", "step_cost"]
 
 POLICIES = {
     "regression": "il/regression_small",
@@ -149,13 +149,10 @@ def measure(job: Job, work: Path) -> Row:
     Raises:
         SystemExit: The training was interrupted.
     """
+    kept = find_kept(job, work)
+    if kept is not None:
+        return kept
     loaded = job.load(work)
-    digest = _digest(loaded)
-    path = work / "rows" / f"{job.name}.json"
-    if path.is_file():
-        kept = Row(**json.loads(path.read_text()))
-        if kept.digest == digest:
-            return kept
     out = Path(loaded.config.run.out_dir)
     shutil.rmtree(out, ignore_errors=True)
     experiment = build_experiment(loaded, LocalRanks())
@@ -182,12 +179,26 @@ def measure(job: Job, work: Path) -> Row:
         commit=commit(),
         torch=torch.__version__,
         recipe=POLICIES[job.policy],
-        digest=digest,
+        digest=_digest(loaded),
         changes=list(job.changes),
     )
+    path = _row_path(job, work)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
     return row
+
+
+def find_kept(job: Job, work: Path) -> Row | None:
+    """Return the kept row of a job, unless its experiment has become another."""
+    path = _row_path(job, work)
+    if not path.is_file():
+        return None
+    kept = Row(**json.loads(path.read_text()))
+    return kept if kept.digest == _digest(job.load(work)) else None
+
+
+def _row_path(job: Job, work: Path) -> Path:
+    return work / "rows" / f"{job.name}.json"
 
 
 def step_cost(job: Job, work: Path, steps: int = 400) -> float:
