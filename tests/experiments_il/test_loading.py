@@ -155,3 +155,37 @@ def test_missing_folder_names_the_nearest(tmp_path: Path) -> None:
         load_policy(tmp_path / "pick_plase")
     said = f"there is no folder {tmp_path}/pick_plase; did you mean '{tmp_path}/pick_place'?"
     assert str(caught.value) == said
+
+
+def test_export_holds_what_an_optimizer_averages(
+    experiment_of_states: Path, tmp_path: Path
+) -> None:
+    radam = ["optimizer._type_=schedule_free_radam", "optimizer.lr=0.003"]
+    chunks = train(experiment_of_states, tmp_path / "run", "callbacks=[]", *radam)
+    assert main(["ckpt", "export", str(tmp_path / "run"), str(tmp_path / "policy")]) == 0
+    loaded = open_policy(find_policy(tmp_path / "policy"))
+    assert loaded.weights == "averaged"
+    assert torch.equal(acts(loaded.policy), chunks)
+
+
+def test_export_of_stacked_experts_holds_their_averages(
+    experiment_of_states: Path, tmp_path: Path
+) -> None:
+    decoder = "_type_: mlp_expert_decoder, action_dim: 4, horizon: 8, experts: 2, memory_tokens: 2"
+    latent = "latent_dim: 2, memory_width: 16, width: 16"
+    chunks = train(
+        experiment_of_states,
+        tmp_path / "run",
+        "trainer._type_=variational_flow_matching_policy_trainer",
+        "trainer.max_steps=2",
+        "trainer.n_action_steps=4",
+        "loss=null",
+        f"models.action_decoder={{_merge_: replace, {decoder}, memory_width: 16, width: 16}}",
+        f"models.posterior={{_type_: gaussian_posterior, action_dim: 4, horizon: 8, {latent}}}",
+        f"models.prior={{_type_: gaussian_prior, {latent}}}",
+        f"models.gate={{_type_: expert_gate, experts: 2, {latent}}}",
+        "models.latent_embedder={_type_: latent_embedder, latent_dim: 2, width: 16}",
+    )
+    assert main(["ckpt", "export", str(tmp_path / "run"), str(tmp_path / "policy")]) == 0
+    assert torch.equal(acts(load_policy(tmp_path / "run")), chunks)
+    assert torch.equal(acts(load_policy(tmp_path / "policy")), chunks)

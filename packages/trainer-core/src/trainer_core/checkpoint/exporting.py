@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.config import Node, resolve_config, to_yaml
 from trainer_core.checkpoint.layout import STATE, read_manifest, verify_files
@@ -14,6 +14,7 @@ from trainer_core.errors import CheckpointError, UserError
 from trainer_core.storage import (
     flush_to_disk,
     make_folder,
+    read_json_mapping,
     storage_errors,
     write_new_file,
     write_parts,
@@ -23,18 +24,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["export_policy"]
+__all__ = ["AveragedWeights", "averaged_kind", "export_policy"]
 
 _FORMAT_VERSION = 1
 _CONFIG = "config.resolved.yaml"
 _CHUNK = 4 * 1024 * 1024
 
 
+class AveragedWeights(NamedTuple):
+    """Weights that are in no file of the checkpoint as a model takes them.
+
+    Attributes:
+        kind: `ema`, or `averaged` by the optimizer.
+        component: Returns the safetensors file of a component, and which names share a tensor.
+    """
+
+    kind: str
+    component: Callable[[str], tuple[bytes, dict[str, str]]]
+
+
 def export_policy(
     checkpoint: Path,
     out: Path,
     *,
-    ema: bool | None = None,
+    averaged: Callable[[], AveragedWeights] | None = None,
     drop: Iterable[str] = (),
     progress: Callable[[int], object] = lambda _bytes: None,
 ) -> dict[str, Any]:
@@ -43,7 +56,8 @@ def export_policy(
     Args:
         checkpoint: The checkpoint's folder; it is verified first.
         out: The new folder. It appears whole or not at all.
-        ema: Whether to take the averaged weights; None: if there are any.
+        averaged: Gives the averaged weights when the checkpoint is verified; None: the trained
+            ones are taken.
         drop: Keys of a component that say nothing about the model.
         progress: Called with the bytes that were verified.
 
@@ -52,7 +66,7 @@ def export_policy(
 
     Raises:
         CheckpointError: The checkpoint is not whole, or has no record of its model.
-        UserError: `out` exists, or there are no averaged weights and they were asked for.
+        UserError: `out` exists.
         StorageError: The disk refuses.
     """
     if out.exists() or out.is_symlink():
@@ -63,16 +77,13 @@ def export_policy(
     if _CONFIG not in manifest["files"]:
         msg = f"{checkpoint} has no {_CONFIG}: its model was put together in Python"
         raise CheckpointError(msg)
-    averaged = sorted(name for name in manifest["files"] if name.startswith("ema."))
-    if ema and not averaged:
-        msg = f"{checkpoint} has no averaged weights: the run had no cb.ema"
-        raise UserError(msg)
+    weights = averaged() if averaged is not None else None
     make_folder(out.parent)
     temporary = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.tmp"
     with storage_errors(out):
         temporary.mkdir()
         try:
-            about = _fill(checkpoint, temporary, averaged if ema is not False else [], set(drop))
+            about = _fill(checkpoint, temporary, weights, set(drop))
             os.rename(temporary, out)  # noqa: PTH104 - fails if a folder with files came meanwhile
             flush_to_disk(out.parent)
         finally:
@@ -80,7 +91,20 @@ def export_policy(
     return about
 
 
-def _fill(checkpoint: Path, folder: Path, averaged: list[str], drop: set[str]) -> dict[str, Any]:
+def averaged_kind(checkpoint: Path) -> str:
+    """Return of which kind the averaged weights of a checkpoint are; empty if there are none.
+
+    Raises:
+        CheckpointError: The manifest or `state.json` cannot be read.
+    """
+    if any(name.startswith("ema.") for name in read_manifest(checkpoint)["files"]):
+        return "ema"
+    return "averaged" if read_json_mapping(checkpoint / STATE).get("averaging") else ""
+
+
+def _fill(
+    checkpoint: Path, folder: Path, averaged: AveragedWeights | None, drop: set[str]
+) -> dict[str, Any]:
     resolved = resolve_config(checkpoint / _CONFIG)
     data, document = resolved.data, json.loads((checkpoint / STATE).read_bytes())
     files: dict[str, Any] = {}
@@ -90,10 +114,12 @@ def _fill(checkpoint: Path, folder: Path, averaged: list[str], drop: set[str]) -
         body = {key: child for key, child in node.value.items() if key not in drop}
         text = to_yaml(Node({"model": Node(body)}), redact_env=True)
         files[model] = write_new_file(folder / model, text.encode())
-        source = f"ema.{name}.safetensors"
-        source = source if source in averaged else weights
-        files[weights] = _copy(checkpoint / source, folder / weights)
-        aliases = document.get("aliases", {}).get(name, {})
+        if averaged is None:
+            files[weights] = _copy(checkpoint / weights, folder / weights)
+            aliases = document.get("aliases", {}).get(name, {})
+        else:
+            data_of_file, aliases = averaged.component(name)
+            files[weights] = write_new_file(folder / weights, data_of_file)
         components[name] = {"model": model, "weights": weights, "aliases": aliases}
     stats = (checkpoint / "norm_stats.json").read_bytes()
     files["norm_stats.json"] = write_new_file(folder / "norm_stats.json", stats)
@@ -101,7 +127,7 @@ def _fill(checkpoint: Path, folder: Path, averaged: list[str], drop: set[str]) -
         "format_version": _FORMAT_VERSION,
         "name": (data.get("run") or {}).get("name"),
         "step": document["step"],
-        "weights": "ema" if averaged else "trained",
+        "weights": "trained" if averaged is None else averaged.kind,
         "components": components,
         "trainer": data.get("trainer"),
         "loss": data.get("loss"),

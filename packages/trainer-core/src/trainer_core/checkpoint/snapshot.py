@@ -92,6 +92,11 @@ def take_snapshot(
     names = _parameter_names(experiment.models)
     document["optimizers"] = {}
     document["optimizer_classes"] = {n: type(o).__name__ for n, o in experiment.optimizers.items()}
+    document["averaging"] = [
+        name
+        for name, each in experiment.optimizers.items()
+        if callable(getattr(each, "eval", None))
+    ]
     for name, optimizer in experiment.optimizers.items():
         data, tensors = pack(_name_parameters(optimizer, names), f"optimizer {name}")
         document["optimizers"][name] = data

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainer_core.checkpoint.exporting import export_policy
+from trainer_core.checkpoint.exporting import AveragedWeights, averaged_kind, export_policy
 from trainer_core.checkpoint.inventory import checkpoint_folders, describe_checkpoint, problem_of
 from trainer_core.checkpoint.layout import step_name
 from trainer_core.checkpoint.ranking import read_best
 from trainer_core.cli.ckpt_common import ckpt_parser, human_size, progress_bar
 from trainer_core.errors import UserError
 from trainer_core.experiment.schema import ComponentSection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["main"]
 
@@ -43,13 +47,44 @@ def main(argv: list[str]) -> int:
         about = export_policy(
             folder,
             options.out,
-            ema=options.ema,
+            averaged=_averaged(folder, options.ema),
             drop=ComponentSection.ENGINE_KEYS,
             progress=progress,
         )
     size = human_size(sum(entry["bytes"] for entry in about["files"].values()))
     print(f"{options.out}: step {about['step']}, {about['weights']} weights, {size}")
     return 0
+
+
+def _averaged(folder: Path, wanted: bool | None) -> Callable[[], AveragedWeights] | None:
+    """Return what gives the averaged weights of a checkpoint; None to take the trained ones.
+
+    Raises:
+        UserError: They are asked for, and there are none.
+    """
+    kind = averaged_kind(folder) if wanted is not False else ""
+    if wanted and not kind:
+        msg = f"{folder} has no averaged weights: the run had no cb.ema"
+        raise UserError(msg)
+
+    def load() -> AveragedWeights:
+        from safetensors.torch import save
+
+        from trainer_core.checkpoint.layout import read_manifest
+        from trainer_core.checkpoint.reader import Checkpoint
+        from trainer_core.checkpoint.snapshot import unique_tensors
+        from trainer_core.engine.trained import load_components
+
+        models, found = load_components(Checkpoint(folder, read_manifest(folder)))
+
+        def component(name: str) -> tuple[bytes, dict[str, str]]:
+            tensors, aliases = unique_tensors(models[name])
+            contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+            return save(contiguous), aliases
+
+        return AveragedWeights(found, component)
+
+    return load if kind else None
 
 
 def _export_program(folder: Path, options: argparse.Namespace) -> int:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Trained",
     "build_acting_trainer",
+    "load_components",
     "load_trained",
     "read_experiment",
     "restricted_plugins",
@@ -95,17 +96,20 @@ def load_trained(
     plugins = restricted_plugins(config)
     models = _build_models(resolved, plugins).to(device)
     trainer = build_acting_trainer(config, models, device, plugins, parameters)
-    document = read_state(checkpoint)
-    for name, module in models.items():
-        _load(checkpoint, f"model.{name}.safetensors", module, name, document)
-    is_averaged = _average(checkpoint, document, config, models, plugins)
-    averages = [name for name in models if checkpoint.has(f"ema.{name}.safetensors")]
-    for name in averages:
-        _load_averages(checkpoint, models[name], name)
-    models.eval().requires_grad_(requires_grad=False)
+    weights = _fill(models, checkpoint, config, plugins)
     normalizer = Normalizer(checkpoint.read_json("norm_stats.json")).to(device)
-    weights = "ema" if averages else "averaged" if is_averaged else "trained"
     return Trained(models, trainer, normalizer, config, checkpoint.step, weights)
+
+
+def load_components(checkpoint: Checkpoint) -> tuple[nn.ModuleDict, str]:
+    """Return the components that the file names, and which weights they have.
+
+    Weights and errors are those of `load_trained`.
+    """
+    resolved = read_experiment(checkpoint)
+    plugins = restricted_plugins(resolved.data)
+    models = _build_models(resolved, plugins)
+    return models, _fill(models, checkpoint, resolved.data, plugins)
 
 
 def read_experiment(checkpoint: Checkpoint) -> ResolvedConfig:
@@ -176,6 +180,21 @@ def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
     return models
 
 
+def _fill(
+    models: nn.ModuleDict, checkpoint: Checkpoint, config: Mapping[str, Any], plugins: Plugins
+) -> str:
+    """Load the weights that an evaluation measures; return of which kind they are."""
+    document = read_state(checkpoint)
+    for name, module in models.items():
+        _load(checkpoint, f"model.{name}.safetensors", module, name, document)
+    _average(checkpoint, document, config, models, plugins)
+    averages = [name for name in models if checkpoint.has(f"ema.{name}.safetensors")]
+    for name in averages:
+        _load_averages(checkpoint, models[name], name)
+    models.eval().requires_grad_(requires_grad=False)
+    return "ema" if averages else "averaged" if document.get("averaging") else "trained"
+
+
 def _load(
     checkpoint: Checkpoint, file: str, module: nn.Module, name: str, document: Mapping[str, Any]
 ) -> None:
@@ -208,27 +227,24 @@ def _average(
     config: Mapping[str, Any],
     models: nn.ModuleDict,
     plugins: Plugins,
-) -> bool:
-    """Let optimizers that average weights put the averages in; return whether there is one."""
+) -> None:
+    """Let the optimizers that average weights put the averages in."""
     named = {
         f"{component}/{name}": parameter
         for component, module in models.items()
         for name, parameter in module.named_parameters()
     }
-    is_averaged = False
-    for name, packed in document["optimizers"].items():
-        groups = packed["param_groups"]
-        if any(key not in named for group in groups for key in group["params"]):
-            continue
-        spec = _optimizer_spec(config, name)
-        optimizer = optimizer_factory(spec, plugins).build(
-            [{"params": [named[key] for key in group["params"]]} for group in groups]
-        )
-        if callable(getattr(optimizer, "eval", None)):
-            _restore(optimizer, packed, checkpoint.read_tensors(f"optim.{name}.safetensors"))
-            optimizer.eval()
-            is_averaged = True
-    return is_averaged
+    for name in document.get("averaging", ()):
+        packed = document["optimizers"][name]
+        groups = [group["params"] for group in packed["param_groups"]]
+        missing = [key for group in groups for key in group if key not in named]
+        if missing:
+            msg = f"{checkpoint.path}: optimizer {name!r} averages {missing[0]}, which no model has"
+            raise CheckpointError(msg)
+        factory = optimizer_factory(_optimizer_spec(config, name), plugins)
+        optimizer = factory.build([{"params": [named[key] for key in group]} for group in groups])
+        _restore(optimizer, packed, checkpoint.read_tensors(f"optim.{name}.safetensors"))
+        optimizer.eval()
 
 
 def _restore(optimizer: torch.optim.Optimizer, packed: Any, tensors: Mapping[str, Tensor]) -> None:
