@@ -32,6 +32,18 @@ GOAL = 0.9
 STEPS = dict.fromkeys(POLICIES, 2000)
 """Training steps of each policy: few, so that the tasks tell the policies apart."""
 
+_ABOUT = """Written by `OMP_NUM_THREADS=1 python -m benchmarks.metaworld`; raw rows in
+[metaworld.json](metaworld.json).
+
+- {episodes} demonstrations a task by Meta-World's scripts, seed {seed}, noise of {noise} on the
+  executed actions. Frames: {frames}.
+- The recipes {recipes}, but only {steps} steps;
+  what these cost is in the last table. Training seeds {seeds}. The averaged weights play.
+- {goals} goals a training, seed {evaluated}, none of them demonstrated, at most 300 steps each;
+  chunks of 8 actions of which 4 are executed; 10 sampling steps.
+- Intervals: Wilson, 95 %; they treat the episodes of all seeds as independent.
+- One thread of a machine that other work shared; torch {torch}; commit {commits}.
+"""
 _PAIRS = (
     "Pairs of the same training seed and the same goal: how often only the policy, or only\n"
     "flow matching, succeeds, and the two-sided p value of the exact sign test.\n"
@@ -105,18 +117,16 @@ def _describe(rows: Sequence[Row]) -> str:
     commits = ", ".join(sorted({row.commit for row in rows}))
     recipes = ", ".join(f"`{POLICIES[name]}`" for name in _names(rows))
     steps = " or ".join(str(steps) for steps in sorted({row.steps for row in rows}))
-    return (
-        "Written by `OMP_NUM_THREADS=1 python -m benchmarks.metaworld`; raw rows in\n"
-        "[metaworld.json](metaworld.json).\n\n"
-        f"- {first.demonstrations['episodes']} demonstrations a task by Meta-World's scripts, seed "
-        f"{first.demonstrations['seed']}, noise of {first.demonstrations['noise']} on the executed "
-        f"actions; frames: {frames}.\n"
-        f"- Training seeds {seeds}; the recipes {recipes} and their averaged weights,\n"
-        f"  but only {steps} steps; what these cost is in the last table.\n"
-        f"- {len(first.solved)} goals a training, seed {first.evaluation_seed}, at most 300 steps, "
-        "10 sampling steps, chunks of 8 of which 4 are executed.\n"
-        "- Intervals: Wilson, 95 %; they treat the episodes of all seeds as independent.\n"
-        f"- One thread of a shared machine; torch {first.torch}; commit {commits}.\n"
+    return _ABOUT.format(
+        seeds=seeds,
+        recipes=recipes,
+        steps=steps,
+        frames=frames,
+        goals=len(first.solved),
+        evaluated=first.evaluation_seed,
+        torch=first.torch,
+        commits=commits,
+        **{name: first.demonstrations[name] for name in ("episodes", "seed", "noise")},
     )
 
 
