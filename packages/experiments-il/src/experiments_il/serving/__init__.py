@@ -1,0 +1,1 @@
+"""Policies over a socket, in openpi's protocol, and without torch: server, client, ONNX."""
