@@ -101,14 +101,9 @@ def _bars(counts: list[int]) -> str:
 
 def _plot(columns: dict[str, NDArray[Any]], path: Path) -> str:
     """Draw a histogram of each dimension, as many as one picture holds; return what was drawn."""
-    from trainer_core.errors import MissingPackageError, StorageError
+    from experiments_il.commands.figures import new_figure
+    from trainer_core.errors import StorageError
 
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        need = "--plot"
-        raise MissingPackageError(need, "trainer-core[plots]") from error
     panels = [
         (f"{name}[{dimension}]", values[:, dimension])
         for name, values in columns.items()
@@ -117,8 +112,7 @@ def _plot(columns: dict[str, NDArray[Any]], path: Path) -> str:
     shown = panels[:_MOST_PLOTS]
     across = min(4, len(shown))
     down = -(-len(shown) // across)
-    figure = Figure(figsize=(3 * across, 2 * down), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3 * across, 2 * down, "--plot")
     for number, (title, values) in enumerate(shown, start=1):
         axes = figure.add_subplot(down, across, number)
         axes.hist(values.astype(float), bins=50)
