@@ -109,8 +109,8 @@ def _require_authentication(address: str) -> None:
         raise UserError(msg)
 
 
-def require_resources(options: Options) -> None:
-    """Refuse workers that the cluster cannot hold, now or ever.
+def require_resources(options: Options) -> int:
+    """Refuse workers that the cluster cannot hold, now or ever; return how many it can.
 
     Raises:
         UserError: No machine has what a worker takes, or all together have too little.
@@ -119,7 +119,7 @@ def require_resources(options: Options) -> None:
     nodes = [node for node in import_ray().nodes() if node["Alive"]]
     places = sum(_places(node["Resources"], need) for node in nodes)
     if places >= options.num_workers:
-        return
+        return places
     wish = ", ".join(f"{name}: {amount:g}" for name, amount in need.items())
     have = "; ".join(
         f"{node['NodeManagerAddress']} has "

@@ -1,36 +1,28 @@
-"""Runs an experiment in the workers of a cluster, and waits for how that ends."""
+"""Waits for experiments in a cluster: one, or the trials of a sweep side by side."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import tempfile
 import threading
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-
-from trainer_core.distributed.reports import rebuild
-from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
+from policy_constructor.errors import ConfigError
 from trainer_core.errors import TrainerError
 from trainer_core.results import RunResult
 from trainer_ray.cluster import cluster, require_resources
-from trainer_ray.mailbox import NAMESPACE, Mailbox
-from trainer_ray.worker import train_func
+from trainer_ray.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ray.options import Options
 
-__all__ = ["launch"]
+__all__ = ["launch", "launch_all"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _GLANCE_S = 0.1
@@ -47,118 +39,104 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
     """
     with cluster(options):
         require_resources(options)
-        name = f"mailbox-{uuid.uuid4().hex}"
-        actor = ray.remote(num_cpus=0)(Mailbox)
-        mailbox = actor.options(name=name, namespace=NAMESPACE).remote()
-        with tempfile.TemporaryDirectory(prefix="trainer-ray-") as folder:
-            trainer = _make_trainer(loaded, options, name, Path(folder))
-            outcome, failure = _Waiting(mailbox, trainer).wait()
-    if outcome is not None:
-        return RunResult(**{**outcome, "out_dir": Path(outcome["out_dir"])})
-    raise failure
+        job = Job(loaded, options)
+        with _signals(job.ask_to_stop):
+            job.start()
+            while not job.wait(_GLANCE_S):
+                _show(job)
+        _show(job)
+        return job.result()
 
 
-def _make_trainer(
-    loaded: LoadedExperiment, options: Options, mailbox: str, folder: Path
-) -> TorchTrainer:
-    """Return Ray's trainer of this experiment."""
-    backend = options.backend
-    if backend == "auto":
-        backend = "nccl" if options.use_gpu else "gloo"
-    loop: Any = train_func  # what it returns is for programs that own their trainer
-    return TorchTrainer(
-        loop,
-        train_loop_config={**_describe(loaded, options), "mailbox": mailbox},
-        torch_config=TorchConfig(
-            backend=backend, timeout_s=round(options.group_timeout_s(backend))
-        ),
-        scaling_config=ScalingConfig(
-            num_workers=options.num_workers,
-            use_gpu=options.use_gpu,
-            resources_per_worker=options.resources,
-            placement_strategy=options.placement,
-        ),
-        run_config=RunConfig(
-            name="run",
-            storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=options.max_failures),
-        ),
-    )
+def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> list[RunResult]:
+    """Run the trials of a sweep, as many at a time as the cluster has room for.
+
+    Returns:
+        One result for each, `failed` if it was; those that a signal kept from starting are
+        `interrupted`.
+
+    Raises:
+        UserError: There is no such cluster, or it cannot hold the workers of a trial.
+    """
+    with cluster(options):
+        places = require_resources(options) // options.num_workers
+        trials = [_Trial(loaded, options) for loaded in experiments]
+
+        def stop_all(signal_name: str) -> None:
+            for trial in trials:
+                trial.ask_to_stop(signal_name)
+
+        with _signals(stop_all):
+            while any(not trial.has_ended for trial in trials):
+                free = places - sum(trial.is_running for trial in trials)
+                for trial in [each for each in trials if each.is_waiting][:free]:
+                    trial.start()
+                running = [trial for trial in trials if trial.is_running]
+                for trial in running:
+                    trial.look(_GLANCE_S / max(1, len(running)))
+        return [trial.result for trial in trials]
 
 
-def _describe(loaded: LoadedExperiment, options: Options) -> dict[str, Any]:
-    """Return what lets a worker load the same experiment, wherever it is, as plain data."""
-    is_file = loaded.source != "<python>"
-    chosen = loaded.resolved.node("runner", "_type_")
-    return {
-        "config": loaded.source if is_file else loaded.resolved.data,
-        "overrides": list(loaded.overrides) if is_file else [],
-        "runner": None if chosen is None else chosen.value,
-        "text": resolved_yaml(loaded),
-        "wheels": describe_plugins(loaded)["wheels"],
-        "dry_run": loaded.dry_run,
-        "options": options.to_json(),
-        "folder": str(Path.cwd()),
-        "path": sys.path,
-    }
+class _Trial:
+    """A trial of a sweep: waiting, running, or ended."""
 
+    def __init__(self, loaded: LoadedExperiment, options: Options) -> None:
+        self._loaded = loaded
+        self._options = options
+        self._job: Job | None = None
+        self.out_dir = Path(loaded.config.run.out_dir)
+        self.result = RunResult("interrupted", 0, out_dir=self.out_dir)
+        self.has_ended = False
 
-class _Waiting:
-    """Waits for Ray's trainer in a thread, so that this one hears signals and shows lines."""
+    @property
+    def is_waiting(self) -> bool:
+        return self._job is None and not self.has_ended
 
-    def __init__(self, mailbox: Any, trainer: TorchTrainer) -> None:
-        self._mailbox = mailbox
-        self._trainer = trainer
-        self._failure: Exception | None = None
-        self._news: dict[str, Any] = {"lines": [], "outcome": None, "errors": {}}
+    @property
+    def is_running(self) -> bool:
+        return self._job is not None and not self.has_ended
 
-    def wait(self) -> tuple[dict[str, Any] | None, Exception]:
-        """Return the outcome, or the error to raise if there is none."""
-        thread = threading.Thread(target=self._fit, daemon=True)
-        with _signals(self._ask_to_stop):
-            thread.start()
-            while thread.is_alive():
-                thread.join(_GLANCE_S)
-                self._show_news()
-        self._show_news()
-        return self._news["outcome"], self._explain()
+    def start(self) -> None:
+        self._job = Job(self._loaded, self._options)
+        self._job.start()
+        self._say("begun")
 
-    def _fit(self) -> None:
+    def ask_to_stop(self, signal_name: str) -> None:
+        if self._job is None:
+            self.has_ended = True
+        else:
+            self._job.ask_to_stop(signal_name)
+
+    def look(self, limit_s: float) -> None:
+        """Show what the workers wrote, and note whether they have ended."""
+        assert self._job is not None
+        is_over = self._job.wait(limit_s)
+        _show(self._job, f"{self.out_dir.name}: ")
+        if not is_over:
+            return
+        self.has_ended = True
         try:
-            self._trainer.fit()
-        except Exception as error:  # noqa: BLE001 - explained by the thread that waits
-            self._failure = error
+            self.result = self._job.result()
+        except (ConfigError, TrainerError) as error:
+            self.result = RunResult("failed", 0, out_dir=self.out_dir)
+            self._say(f"failed: {error}")
+        else:
+            self._say(f"{self.result.status} after {self.result.step} steps")
 
-    def _ask_to_stop(self, signal_name: str) -> None:
-        self._mailbox.ask_to_stop.remote(signal_name)
+    def _say(self, what: str) -> None:
+        sys.stderr.write(f"{self.out_dir.name}: {what}\n")
 
-    def _show_news(self) -> None:
-        """Print what workers wrote."""
-        with suppress(ray.exceptions.RayError):
-            self._news = ray.get(self._mailbox.news.remote())
-        for stream, text in self._news["lines"]:
-            file = sys.stdout if stream == "stdout" else sys.stderr
-            file.write(text)
-            file.flush()
-        self._news["lines"] = []
 
-    def _explain(self) -> Exception:
-        """Return the error of the rank that failed first of its own."""
-        reports: dict[int, dict[str, Any]] = self._news["errors"]
-        own = {
-            rank: report
-            for rank, report in sorted(reports.items())
-            if not report.get("is_echo") and not report.get("is_peer_lost")
-        }
-        for rank, report in (own or reports).items():
-            shared = len(reports) > 1 and report["kind"] == "ConfigError"
-            return rebuild(report, rank=None if shared or rank == 0 else rank)
-        reason = str(self._failure).strip() if self._failure else "no rank said how it ended"
-        return TrainerError(f"the workers of Ray failed: {reason}")
+def _show(job: Job, prefix: str = "") -> None:
+    """Print what the workers wrote; of several jobs all goes to stderr, with their names."""
+    for stream, text in job.take_lines():
+        file = sys.stdout if stream == "stdout" and not prefix else sys.stderr
+        file.write("".join(prefix + line for line in text.splitlines(keepends=True)))
+        file.flush()
 
 
 @contextmanager
-def _signals(ask_to_stop: Any) -> Iterator[None]:
+def _signals(ask_to_stop: Callable[[str], None]) -> Iterator[None]:
     """Pass the first signal on to the workers; the second ends this process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -9,6 +9,8 @@ from trainer_ray.cluster import import_ray
 from trainer_ray.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from policy_constructor.ranges import Count, Positive, PositiveNumber
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
@@ -90,11 +92,26 @@ class RayRunner:
             MissingPackageError: Ray or its training library is not installed.
             TrainerError: The run failed; the message names the rank.
         """
-        self.options.require_valid()
-        import_ray()
+        self._prepare()
         from trainer_ray.driver import launch  # noqa: PLC0415 - imported when a run starts
 
         return launch(experiment, self.options)
+
+    def sweep(self, experiments: Sequence[LoadedExperiment]) -> list[RunResult]:
+        """Train the trials of a sweep side by side, as many as the cluster has room for.
+
+        Raises:
+            UserError: An option is out of its range, or no cluster can hold a trial.
+            MissingPackageError: Ray or its training library is not installed.
+        """
+        self._prepare()
+        from trainer_ray.driver import launch_all  # noqa: PLC0415 - as above
+
+        return launch_all(experiments, self.options)
+
+    def _prepare(self) -> None:
+        self.options.require_valid()
+        import_ray()
 
 
 class RayOnlineRunner:
