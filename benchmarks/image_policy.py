@@ -14,6 +14,7 @@ import platform
 import subprocess
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +86,7 @@ def main() -> None:
     for eyes in ("three cameras", "none"):
         for seed in options.seeds:
             name = f"{eyes.replace(' ', '-')}-{seed}"
-            measured = _kept(
-                work / f"{name}.json", lambda e=eyes, s=seed, n=name: _train(e, s, work, n)
-            )
+            measured = _kept(work / f"{name}.json", partial(_train, eyes, seed, work, name))
             rows.append(Row(eyes=eyes, seed=seed, record_s=record_s, **measured))
             print(f"{eyes}, seed {seed}: {rows[-1].success_rate:.0%}", flush=True)
             write_table(rows, options.out)

@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 RECORDING_PATH = "meta/recording.json"
-MAX_STEPS = 300
 STEPS_AFTER_SUCCESS = 5
 _MAX_FAILED = 20  # and as many again as episodes were asked for: then the task is beyond its script
 
@@ -118,9 +117,10 @@ def record_demonstrations(
 ) -> Recording:
     """Record demonstrations of a scripted expert into a new data set.
 
-    An episode ends 5 steps after its first success; one without success in 300 steps is dropped
-    and counted. The data set appears under its name when it is whole: an interruption leaves
-    nothing. Episode k is a function of `(task, seed, noise, expert, k)`.
+    An episode ends 5 steps after its first success; one that does not succeed in
+    `simulator.recording_steps` is dropped and counted. The data set appears under its name when it
+    is whole: an interruption leaves nothing. Episode k is a function of `(task, seed, noise,
+    expert, k)`.
 
     Args:
         plan: What to record.
@@ -193,7 +193,7 @@ class _Demonstrations:
         low, high = environment.action_low, environment.action_high
         noise = self._plan.noise * (high - low) / 2
         rows: dict[str, list[Any]] = {name: [] for name in self.columns}
-        last = limit = min(MAX_STEPS, environment.max_steps) - 1
+        last = limit = self._plan.simulator.recording_steps - 1
         for step in range(limit + 1):
             action = np.clip(expert(environment.state), low, high).astype(np.float32)
             executed = action + noise * random.standard_normal(environment.action_dim)

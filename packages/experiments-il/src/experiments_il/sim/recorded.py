@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments_il.data import batch_shapes
 from experiments_il.data.durable import is_unused
 from experiments_il.data.lerobot_format import DEFAULT_FEATURES, parse_feature
-from experiments_il.sim.simulators import METAWORLD, Simulator
+from experiments_il.sim.simulators import ALOHA, METAWORLD, PUSHT, Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from trainer_core.protocols import BatchReport, BatchShapes
 
-__all__ = ["describe", "describe_metaworld", "recorded_features"]
+__all__ = [
+    "describe",
+    "describe_aloha",
+    "describe_metaworld",
+    "describe_pusht",
+    "recorded_features",
+]
 
 _IMAGE_SIZE = (64, 64)
 
@@ -53,3 +59,5 @@ def describe(
 
 
 describe_metaworld = partial(describe, simulator=METAWORLD)
+describe_pusht = partial(describe, simulator=PUSHT)
+describe_aloha = partial(describe, simulator=ALOHA)

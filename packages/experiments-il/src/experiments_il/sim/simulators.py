@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from policy_constructor.spelling import nearest
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from experiments_il.sim.environment import Environment
 
-__all__ = ["METAWORLD", "Simulator", "check_cameras"]
+__all__ = ["ALOHA", "METAWORLD", "PUSHT", "Simulator", "check_cameras", "require_named_task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Simulator:
         actions: Names of an action's dimensions.
         cameras: Names of the cameras.
         episodes_per_seed: Different episodes before they start again; None: no end.
+        recording_steps: Longest episode of a recording.
+        tasks: Names of the tasks; empty: only the installed simulator knows them.
         environment: `module:class`, constructed as `class(task, seed, cameras=..., image_size=...,
             film=...)`.
         experts: By name, `module:function`; called as `function(environment, random)` at the start
@@ -49,6 +52,8 @@ class Simulator:
     experts: Mapping[str, str]
     camera_states: tuple[str, ...] = field(default=())
     episodes_per_seed: int | None = None
+    recording_steps: int = 300
+    tasks: tuple[str, ...] = ()
 
     def dimensions(self, task: str) -> dict[str, int]:
         """Return the dimensions of each number-valued observation of a task."""
@@ -151,6 +156,19 @@ def check_cameras(
         raise UserError(message)
 
 
+def require_named_task(simulator: Simulator, task: str) -> None:
+    """Check that a simulator has a task.
+
+    Raises:
+        UserError: It has not; the message names the nearest.
+    """
+    if task not in simulator.tasks:
+        near = nearest(task, simulator.tasks)
+        hint = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(simulator.tasks)}"
+        message = f"{simulator.title} has no task '{task}'; {hint}"
+        raise UserError(message)
+
+
 def _load(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -171,3 +189,51 @@ METAWORLD = Simulator(
     experts={"scripted": "experiments_il.sim.metaworld_environment:scripted_expert"},
 )
 """Fifty tasks of a Sawyer arm. An action displaces the hand and closes the gripper, in [-1, 1]."""
+
+PUSHT = Simulator(
+    name="pusht",
+    title="PushT",
+    robot="2d pusher",
+    fps=10,
+    max_steps=300,
+    states={
+        "observation.state": 2,
+        "observation.environment_state": 16,
+        "observation.full_state": 18,
+    },
+    actions=("x", "y"),
+    cameras=("top",),
+    environment="experiments_il.sim.pusht_environment:PushTEnvironment",
+    experts={"scripted": "experiments_il.sim.pusht_expert:PushingExpert"},
+    tasks=("push-t",),
+)
+"""A disc pushes a T onto its outline. An action is a position in pixels of 0 to 512."""
+
+_ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
+ALOHA = Simulator(
+    name="aloha",
+    title="gym-aloha",
+    robot="aloha",
+    fps=50,
+    max_steps=400,
+    recording_steps=400,
+    states={
+        "observation.state": 14,
+        "observation.environment_state": {"transfer-cube": 7, "insertion": 14},
+        "observation.full_state": {"transfer-cube": 21, "insertion": 28},
+    },
+    actions=tuple(f"{side}_{joint}" for side in ("left", "right") for joint in _ARM),
+    cameras=(
+        "top",
+        "angle",
+        "front_close",
+        "left_pillar",
+        "right_pillar",
+        "left_wrist",
+        "right_wrist",
+    ),
+    environment="experiments_il.sim.aloha_environment:AlohaEnvironment",
+    experts={"scripted": "experiments_il.sim.aloha_expert:scripted_expert"},
+    tasks=("transfer-cube", "insertion"),
+)
+"""Two ViperX arms. An action is joint positions in radians and gripper openings in [0, 1]."""

@@ -1,0 +1,72 @@
+"""gym-aloha: the environment, the expert that hands over the cube, messages."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from experiments_il.sim.aloha import AlohaEvaluator
+from experiments_il.sim.aloha_expert import scripted_expert
+from experiments_il.sim.simulators import ALOHA
+from trainer_core.errors import MissingPackageError, UserError
+
+CAMERA = "observation.images.top"
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("task", ALOHA.tasks)
+def test_every_observation_has_the_shape_it_declares(task: str) -> None:
+    environment = ALOHA.make(task, 0)
+    seen = environment.reset(0)
+    assert {key: value.shape for key, value in seen.items()} == environment.observation_shapes
+    outcome = environment.step(np.zeros(14))
+    assert (outcome.reward, outcome.success, outcome.done) == (0.0, False, False)
+    environment.close()
+
+
+def test_cameras_are_those_of_the_model() -> None:
+    environment = ALOHA.make("transfer-cube", 0, cameras={CAMERA: "top"}, image_size=(24, 32))
+    model = environment.physics.model.ptr  # type: ignore[attr-defined]  # of AlohaEnvironment
+    names = {model.camera(number).name for number in range(model.ncam)}
+    assert names == set(ALOHA.cameras)
+    picture = environment.reset(0)[CAMERA]
+    assert (picture.dtype.name, picture.shape) == ("uint8", (3, 24, 32))
+    assert picture.std() > 10
+    environment.close()
+
+
+def test_expert_hands_the_cube_over() -> None:
+    environment = ALOHA.make("transfer-cube", 0)
+    environment.reset(2)
+    expert = scripted_expert(environment, RANDOM)  # type: ignore[arg-type]  # an AlohaEnvironment
+    rewards = [environment.step(expert(environment.state)).reward for _ in range(300)]
+    assert max(rewards) == 4
+    assert np.abs(environment.state[14:16] - (0, 0.5)).max() < 0.1
+    environment.close()
+
+
+def test_insertion_has_no_expert() -> None:
+    environment = ALOHA.make("insertion", 0)
+    with pytest.raises(UserError) as caught:
+        scripted_expert(environment, RANDOM)  # type: ignore[arg-type]  # an AlohaEnvironment
+    assert str(caught.value) == (
+        "gym-aloha's scripted expert can only transfer-cube, not insertion"
+    )
+    environment.close()
+
+
+def test_other_task_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        ALOHA.make("transfer_cube", 0)
+    assert str(caught.value) == (
+        "gym-aloha has no task 'transfer_cube'; did you mean 'transfer-cube'?"
+    )
+
+
+def test_missing_simulator_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gym_aloha.tasks.sim", None)
+    with pytest.raises(MissingPackageError) as caught:
+        AlohaEvaluator(video_episodes=0)
+    assert str(caught.value) == (
+        "gym-aloha needs a package that is not installed: pip install 'experiments-il[aloha]'"
+    )
