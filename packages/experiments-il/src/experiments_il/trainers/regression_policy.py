@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments_il.regression import RegressionPolicy, predict_chunk
 from experiments_il.trainers.chunk_policy import ChunkPolicyTrainer, check_chunk_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
     from torch import Tensor, nn
 
     from experiments_il.action_queue import Execution
+    from experiments_il.augment import Augmentation
     from policy_constructor.ranges import Fraction, Positive
     from trainer_core.normalize import Normalizer
     from trainer_core.protocols import Batch, StepContext
@@ -40,6 +41,8 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
             `<camera>.depth` of the info embedder.
         camera_drop: Probability with which one camera of a sample is replaced by a learned token
             while training; needs `droppable` of the info embedder.
+        augment: Changes of the cameras' images while training, in order, each a component such as
+            `{_type_: random_shift}`; a mapping has one or several for each of some cameras.
         action_key: Key of the action chunks.
         n_obs_steps: Frames of an observation's history.
         n_action_steps: Actions executed before the next chunk is planned, at most H.
@@ -64,6 +67,7 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
         cameras: dict[str, str] | None = None,
         depth_models: dict[str, str] | None = None,
         camera_drop: Fraction = 0.0,
+        augment: Augmentation | Sequence[Augmentation] | Mapping[str, Any] | None = None,
         action_key: str = "action",
         n_obs_steps: Positive = 1,
         n_action_steps: Positive = 8,
@@ -80,6 +84,7 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
             cameras=cameras,
             depth_models=depth_models,
             camera_drop=camera_drop,
+            augment=augment,
             action_key=action_key,
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
