@@ -181,8 +181,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _cannot_listen(options: ServerOptions, error: OSError) -> UserError:
-    has_number = error.errno is not None and error.errno > 0  # a name that is not found has none
-    reason = os.strerror(error.errno) if has_number else str(error.strerror or error)
+    number = error.errno or 0  # negative for a name that is not found
+    reason = os.strerror(number) if number > 0 else str(error.strerror or error)
     return UserError(
         f"cannot listen on {options.host}:{options.port}: {reason}; choose another --host or "
         "--port (0: any port that is free)"
