@@ -153,6 +153,7 @@ _OTHER_WHEELS = {
     ("block", "image_vae"): "experiments-il",
     ("block", "color_jitter"): "experiments-il",
     ("block", "depth_anything"): "experiments-il",
+    ("block", "kornia"): "experiments-il",
     ("block", "vision_backbone"): "experiments-il",
     ("block", "random_crop"): "experiments-il",
     ("block", "random_shift"): "experiments-il",
