@@ -58,9 +58,10 @@ class ShiftedData:
 class Evaluator:
     """Counts how often it is called; gives up when asked to."""
 
-    def __init__(self, episodes: int = 4, signal_at: int = -1) -> None:
+    def __init__(self, episodes: int = 4, signal_at: int = -1, fails_at: int = -1) -> None:
         self.episodes = episodes
         self.signal_at = signal_at
+        self.fails_at = fails_at
 
     def evaluate(self, context: Any) -> dict[str, Any]:
         import os
@@ -68,6 +69,9 @@ class Evaluator:
 
         SEEN.append(f"{context.step} {'final' if context.final else 'on the way'}")
         torch.rand(100)  # must not disturb the training
+        if context.step == self.fails_at:
+            message = "the simulator fell over"
+            raise OSError(message)
         if context.step == self.signal_at:
             os.kill(os.getpid(), signal.SIGTERM)
         for episode in range(self.episodes):

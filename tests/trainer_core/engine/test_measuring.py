@@ -167,6 +167,27 @@ def test_interrupted_evaluation_is_done_again(
     assert whole.metrics["loss"] == train(out="plain").metrics["loss"]
 
 
+def test_training_goes_on_after_an_evaluation_that_fails(
+    train: Train, acme: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = train(evaluation=EVALUATION | {"fails_at": 5})
+    assert (result.status, result.evaluation["n"]) == ("completed", 4)
+    assert sys.modules["acme_parts"].SEEN == ["5 on the way", "10 on the way", "13 final"]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    what = "OSError: the simulator fell over. The evaluation at step 5 gave no result"
+    assert told == [f"{what}; training goes on"]
+    assert not (tmp_path / "run/evaluation/step-000000005").exists()
+
+
+def test_last_evaluation_that_fails_loses_no_step(train: Train, acme: None, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="the simulator fell over"):
+        train(evaluation=EVALUATION | {"fails_at": 13})
+    assert (tmp_path / "run/checkpoints/step-000000013").is_dir()
+    sys.modules["acme_parts"].SEEN.clear()
+    assert train(evaluation=EVALUATION).evaluation["n"] == 4
+    assert sys.modules["acme_parts"].SEEN == ["13 final"]
+
+
 def test_plain_trainer_trains_and_validates(train: Train, acme: None, tmp_path: Path) -> None:
     trainer = {"_type_": "plain_validated", "max_steps": 4, "log_every_n_steps": 2}
     result = train(trainer=trainer, data=VALIDATED, run={"name": "plain", "device": "cpu"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "validate"]
 
 _WORTH_SHOWING_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 def validate(
@@ -86,7 +88,8 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Run the evaluator on rank 0; return its result, or None if it was interrupted.
 
-    All ranks call this together; the others wait.
+    All ranks call this together; the others wait. An evaluator that fails on the way is told of
+    and gives no result: training goes on. At the end its error is raised, with all steps saved.
 
     Args:
         state: The run.
@@ -97,7 +100,7 @@ def evaluate(
     """
     experiment = state.experiment
 
-    def measure() -> dict[str, Any]:
+    def measure() -> dict[str, Any] | None:
         context = EvaluationContext(
             trainer=state.trainer,
             models=state.models,
@@ -110,17 +113,24 @@ def evaluate(
             progress=progress.track,
             interrupted=interrupted,
         )
-        return dict(experiment.evaluator.evaluate(context))
+        try:
+            return dict(experiment.evaluator.evaluate(context))
+        except Exception as error:
+            if final:
+                raise
+            told = "%s: %s. The evaluation at step %d gave no result; training goes on"
+            _log.error(told, type(error).__name__, error, state.step)
+            return None
 
     def keep() -> bool:
-        if interrupted():
+        if interrupted() or result is None:
             return False
         folder.write_evaluation(state.step, result, experiment.evaluation_settings)
         return True
 
     with isolated_rng(), _measuring(state) as metrics:
         result = state.ranks.on_main(measure)
-        metrics.update(numbers_of(result, "eval/"))
+        metrics.update(numbers_of(result or {}, "eval/"))
     return result if state.ranks.on_main(keep) else None
 
 
