@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from experiments_il.commands.evaluation_report import summary_lines
 from experiments_il.evaluation.plan import EvaluationPlan, plan_evaluation
 from experiments_il.evaluation.playing import Played, choose_folder, play
 from experiments_il.loading import LoadedPolicy, find_policy, open_policy
@@ -22,7 +22,6 @@ from trainer_core.experiment.loading import load_experiment
 from trainer_core.ranks import LocalRanks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from trainer_core.protocols import EvaluationContext
@@ -234,12 +233,31 @@ def test_wrong_command_lines_end_with_2(
     assert message in capsys.readouterr().err
 
 
-def test_trainer_without_policy_is_named(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["trainer.state_key=observation.velocity"],
+            "the policy sees observation.velocity; Meta-World here gives observation.state, ",
+        ),
+        (["--env=pusht"], "the policy's actions have 4 dimensions, PushT's 2"),
+        (["--env=metaworld:reech-v3"], "no task 'reech-v3'; did you mean 'reach-v3'"),
+        (["--checkpoint=7"], "there are steps 2"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_leaves_nothing(
+    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = SimpleNamespace()
-    build: Callable[..., Any] = lambda *_args: trainer  # noqa: E731 - stands for another trainer
-    monkeypatch.setattr("trainer_core.engine.trained.build_acting_trainer", build)
-    assert main(["eval", str(run), *SHORT]) == 2
-    said = "naive_flow_matching_policy_trainer, which has no policy(normalizer)"
-    assert said in capsys.readouterr().err
+    before = sorted(run.rglob("*"))
+    line = ["eval", str(run), "--env=metaworld:reach-v3", "--videos=0", "--num-envs=1"]
+    assert main([*line, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert set(run.rglob("*")) - set(before) <= {run / "evaluation"}
+
+
+def test_evaluator_without_success_tells_its_numbers(policy: LoadedPolicy, tmp_path: Path) -> None:
+    played = measure(policy, Listed([True]), tmp_path / "out")
+    numbers = {"off_mode_mass": 0.125, "seconds": 3.0}
+    result = {name: played.result[name] for name in ("policy", "partial")} | numbers
+    lines = summary_lines(Played(result, {}, [], tmp_path))
+    assert lines[1] == "off_mode_mass 0.125, seconds 3"

@@ -189,3 +189,32 @@ def test_export_of_stacked_experts_holds_their_averages(
     assert main(["ckpt", "export", str(tmp_path / "run"), str(tmp_path / "policy")]) == 0
     assert torch.equal(acts(load_policy(tmp_path / "run")), chunks)
     assert torch.equal(acts(load_policy(tmp_path / "policy")), chunks)
+
+
+def test_trainer_without_policy_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = {
+        "run": {"name": "regression", "out_dir": str(out)},
+        "model": {"_type_": "nn.Linear", "in_features": 8, "out_features": 1},
+        "data": {
+            "_type_": "data.random_regression",
+            "x_shape": [8],
+            "y_shape": [1],
+            "batch_size": 8,
+        },
+        "io": {
+            "_type_": "io.mapping",
+            "model_kwargs": {"input": ["x"]},
+            "targets": {"target": ["y"]},
+        },
+        "loss": {"_type_": "loss.torch", "fn": {"_type_": "nn.MSELoss"}},
+        "optimizer": {"_type_": "optim_cls.SGD", "lr": 0.1},
+        "trainer": {"_type_": "trainer.default", "max_steps": 1},
+        "loggers": [],
+    }
+    fit(build_experiment(load_experiment(config), LocalRanks()), out)
+    with pytest.raises(UserError) as caught:
+        load_policy(out)
+    folder = out / "checkpoints" / "step-000000001"
+    said = f"{folder} was trained with trainer.default, which has no policy(normalizer)"
+    assert str(caught.value) == said

@@ -41,8 +41,7 @@ def summary_lines(played: Played) -> list[str]:
     result = played.result
     policy = result["policy"]
     lines = [f"{policy['folder']}: step {policy['step']}, {policy['weights']} weights"]
-    if (rate := _rate_line(result)) is not None:
-        lines.append(rate)
+    lines.append(_rate_line(result) or _numbers_line(result))
     if result.get("latency"):
         lines.append(_latency_line(result["latency"], result["sampling"]))
     lines.append(f"results in {played.folder}")
@@ -67,10 +66,21 @@ def comparison_lines(comparison: PairedComparison, names: Sequence[str]) -> list
     ]
 
 
-def _rate_line(result: Mapping[str, Any]) -> str | None:
+def _numbers_line(result: Mapping[str, Any]) -> str:
+    """Return what an evaluator measured that counts no successes."""
+    numbers = {
+        name: value
+        for name, value in result.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
+def _rate_line(result: Mapping[str, Any]) -> str:
+    """Return the success rate; nothing of an evaluator that has none."""
     n, rate = result.get("n"), result.get("success_rate")
     if rate is None or n is None:
-        return "no episode was played to its end" if n == 0 else None
+        return "no episode was played to its end" if n == 0 else ""
     text = f"success rate {rate:.1%} of {n} episodes"
     if result.get("ci95"):
         low, high = result["ci95"]
