@@ -229,7 +229,7 @@ def _gate(loaded: LoadedPolicy, job: Job, count: int = 2000) -> dict[str, Any] |
     cache = trainer.decoder.cache(trainer._with_latent(memory, z))  # noqa: SLF001 - what act does
     start = torch.randn(count, trainer.decoder.horizon, 2, generator=generator)
     rows = torch.arange(count)
-    off: dict[str, dict[int, float]] = {"chosen": {}, "other": {}}
+    off: dict[str, dict[str, float]] = {"chosen": {}, "other": {}}
     for name, which in (("chosen", chosen), ("other", (chosen + 1) % experts)):
         for steps in SAMPLING_STEPS:
             ends = integrate(
@@ -237,7 +237,7 @@ def _gate(loaded: LoadedPolicy, job: Job, count: int = 2000) -> dict[str, Any] |
                 start,
                 steps=steps,
             )
-            off[name][steps] = share_modes(mode_of(ends, modes), modes).off_mode  # type: ignore[arg-type]
+            off[name][str(steps)] = share_modes(mode_of(ends, modes), modes).off_mode  # type: ignore[arg-type]
     return {
         "certainty": float(share.max(dim=-1).values.mean()),
         "use": (torch.bincount(chosen, minlength=experts) / count).tolist(),
