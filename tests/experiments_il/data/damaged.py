@@ -29,17 +29,18 @@ _FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
-def write_healthy(root: Path, kind: str = "lerobot", **changed: Any) -> Path:
+def write_healthy(root: Path, kind: str = "lerobot", *, side: int = 32, **changed: Any) -> Path:
     """Write the recording.
 
     Args:
         root: A folder or file that is not there yet.
         kind: `video` adds an mp4 camera to `lerobot`; else a format of `export`.
+        side: Pixels of a side of the mp4 camera.
         changed: Values of episode 1 by feature, with `_` for `.`.
     """
     features = dict(_FEATURES)
     if kind == "video":
-        features[SIDE] = {"dtype": "video", "shape": [32, 32, 3]}
+        features[SIDE] = {"dtype": "video", "shape": [side, side, 3]}
     base = root if kind in {"lerobot", "video"} else root.with_name(f"{root.name}.source")
     with LeRobotWriter.create(base, fps=FPS, features=features) as writer:
         for number, length in enumerate(LENGTHS):

@@ -246,10 +246,17 @@ class VideoFile:
             message = f"{self._path}: no frame at {time_s:.4f} s for {where}; {found}"
             raise DatasetError(message)
         try:
-            return self._decode(int(self._pts[nearest]))
+            frame = self._decode(int(self._pts[nearest]))
         except self._error as exc:
             message = f"{self._path}: {where} ({time_s:.4f} s) cannot be decoded: {exc}"
             raise DatasetError(message) from exc
+        if frame is None:
+            message = (
+                f"{self._path}: {where} ({time_s:.4f} s) is in the index of the video and not in "
+                "its data: the file was cut or changed"
+            )
+            raise DatasetError(message)
+        return frame
 
     def _convert(self, frame: Any, pixel_format: str) -> Any:
         """Return the frame in another pixel format; one thread is 100 times faster than many."""
@@ -258,7 +265,7 @@ class VideoFile:
         except TypeError:  # older PyAV, which takes one thread anyway
             return self._reformatter.reformat(frame, format=pixel_format)
 
-    def _decode(self, pts: int) -> Any:
+    def _decode(self, pts: int) -> Any | None:
         earlier = int(np.searchsorted(self._keyframes, pts, side="right"))
         keyframe = int(self._keyframes[earlier - 1] if earlier else self._pts[0])
         if self._position is None or not keyframe <= self._position < pts:
@@ -271,8 +278,7 @@ class VideoFile:
             if frame.pts > pts:
                 break
         self._position = None
-        message = f"{self._path}: the frame with pts {pts} is in the index and not in the stream"
-        raise DatasetError(message)
+        return None
 
 
 def import_av() -> Any:
