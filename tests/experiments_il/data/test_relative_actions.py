@@ -12,8 +12,9 @@ from tests.experiments_il.data.synthetic import write_lerobot
 
 from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.mixture import MixtureFactory
-from experiments_il.data.relative_actions import absolute_chunk, reference_of
+from experiments_il.data.relative_actions import absolute_chunk
 from experiments_il.policy import FlowMatchingPolicy
+from experiments_il.regression import RegressionPolicy
 from trainer_core.errors import DatasetError
 from trainer_core.normalize import Normalizer
 
@@ -77,7 +78,8 @@ def test_statistics_are_those_of_relative_chunks_without_padding(root: Path) -> 
     np.testing.assert_allclose(built["norm_stats"]["action"]["std"], deviation, atol=1e-6)
 
 
-def test_policy_asks_for_the_state_it_is_relative_to(root: Path) -> None:
+@pytest.mark.parametrize("kind", [FlowMatchingPolicy, RegressionPolicy])
+def test_policy_asks_for_the_state_it_is_relative_to(root: Path, kind: Any) -> None:
     class Still:
         action_dim, horizon = 3, 4
 
@@ -89,13 +91,12 @@ def test_policy_asks_for_the_state_it_is_relative_to(root: Path) -> None:
             return torch.zeros_like(x_t)
 
     normalizer = Normalizer(build(root)["norm_stats"])
-    policy = FlowMatchingPolicy(
+    policy = kind(
         lambda seen: seen["observation.velocity"][:, -1:],
         Still(),
         normalizer,
         observation_keys=("observation.velocity",),
     )
-    assert reference_of(normalizer, "action") == "observation.state"
     assert policy.observation_keys == ("observation.velocity", "observation.state")
     state = torch.arange(8.0).reshape(1, 2, 4)
     seen = {"observation.velocity": torch.zeros(1, 2, 2), "observation.state": state}

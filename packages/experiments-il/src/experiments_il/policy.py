@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments_il.action_queue import ChunkSettings
-from experiments_il.data.relative_actions import absolute_chunk, reference_of
+from experiments_il.data.relative_actions import in_data_units, with_reference
 from experiments_il.flow import Solver, VelocityField, evaluations, integrate
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ class FlowMatchingPolicy:
         self.encode = encode
         self.decoder = decoder
         self.normalizer = normalizer
-        reference = reference_of(normalizer, action_key)
-        needed = () if reference is None else (reference,)
-        self.observation_keys = tuple(dict.fromkeys((*observation_keys, *needed)))
+        self.observation_keys = with_reference(normalizer, action_key, observation_keys)
         self.action_key = action_key
         self.chunk = chunk or ChunkSettings()
         self.num_inference_steps = num_inference_steps
@@ -141,9 +139,7 @@ class FlowMatchingPolicy:
             noise = torch.randn(memory.shape[0], *self.noise_shape)
         field, start = self._field(memory, noise.to(memory))
         chunk = integrate(field, start, steps=self.num_inference_steps, solver=self.solver)
-        if self.action_key in self.normalizer.keys:
-            chunk = self.normalizer.unnormalize(self.action_key, chunk)
-        return absolute_chunk(self.normalizer, self.action_key, chunk, known)
+        return in_data_units(self.normalizer, self.action_key, chunk, known)
 
     def _field(self, memory: Tensor, noise: Tensor) -> tuple[VelocityField, Tensor]:
         """Return the velocity field of these observations, and where its flow begins."""

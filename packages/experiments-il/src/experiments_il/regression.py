@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments_il.action_queue import ChunkSettings
+from experiments_il.data.relative_actions import in_data_units, with_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class RegressionPolicy:
         self.encode = encode
         self.decoder = decoder
         self.normalizer = normalizer
-        self.observation_keys = observation_keys
+        self.observation_keys = with_reference(normalizer, action_key, observation_keys)
         self.action_key = action_key
         self.chunk = chunk or ChunkSettings()
         self.horizon = decoder.horizon
@@ -80,6 +81,4 @@ class RegressionPolicy:
         del noise
         known = {key: observation[key] for key in self.observation_keys}
         chunk = predict_chunk(self.decoder, self.encode(self.normalizer.normalize(known)))
-        if self.action_key not in self.normalizer.keys:
-            return chunk
-        return self.normalizer.unnormalize(self.action_key, chunk)
+        return in_data_units(self.normalizer, self.action_key, chunk, known)

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from trainer_core.normalize import Normalizer
 
-__all__ = ["RelativeKey", "absolute_chunk", "reference_of", "relative_keys", "relative_stats"]
+__all__ = [
+    "RelativeKey",
+    "absolute_chunk",
+    "in_data_units",
+    "relative_keys",
+    "relative_stats",
+    "with_reference",
+]
 
 DEFAULT_REFERENCE = "observation.state"
 _STEPS_LOOKED_AT = 2**22
@@ -182,10 +189,27 @@ def relative_stats(
     }
 
 
-def reference_of(normalizer: Normalizer, key: str) -> str | None:
-    """Return the observation that a key is relative to; None: it is absolute."""
+def with_reference(normalizer: Normalizer, key: str, observed: Sequence[str]) -> tuple[str, ...]:
+    """Return the observations that a policy needs: those it sees, and what `key` is relative to."""
     relative = normalizer.to_json().get(key, {}).get("relative")
-    return None if relative is None else str(relative["reference"])
+    needed = [] if relative is None else [str(relative["reference"])]
+    return tuple(dict.fromkeys([*observed, *needed]))
+
+
+def in_data_units(
+    normalizer: Normalizer, key: str, chunk: Tensor, observation: Mapping[str, Tensor]
+) -> Tensor:
+    """Return a normalised chunk in the units of the data set, absolute.
+
+    Args:
+        normalizer: The statistics.
+        key: The key of the actions.
+        chunk: Normalised `(B, H, A)`.
+        observation: As for `absolute_chunk`.
+    """
+    if key in normalizer.keys:
+        chunk = normalizer.unnormalize(key, chunk)
+    return absolute_chunk(normalizer, key, chunk, observation)
 
 
 def absolute_chunk(
