@@ -222,3 +222,43 @@ def test_pipe_gets_at_most_four_lines() -> None:
         "recording reach-v3: 38 of 50 episodes",
         "recording reach-v3: 50 of 50 episodes, 1 failed",
     ]
+
+
+def test_recorded_cameras_have_the_keys_and_the_size_asked_for(tmp_path: Path) -> None:
+    cameras = ["--camera", "topview", "--camera", "wrist=gripperPOV", "--image-size", "16x24"]
+    command = ["record", "metaworld", "--task", "reach-v3", "--episodes", "1", *cameras]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    description = json.loads((tmp_path / "out/meta/recording.json").read_text())
+    expected = {"observation.images.topview": "topview", "wrist": "gripperPOV"}
+    assert (description["cameras"], description["image_size"]) == (expected, [16, 24])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["aloha", "--expert", "human"],
+            "error: gym-aloha has no expert 'human'; there is scripted\n",
+        ),
+        (
+            ["pusht", "--camera", "side"],
+            "error: PushT has no camera 'side' (for observation.images.side); there are top\n",
+        ),
+        (
+            ["aloha", "--task", "insert"],
+            "error: gym-aloha has no task 'insert'; did you mean 'insertion'?\n",
+        ),
+    ],
+)
+def test_what_a_simulator_lacks_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert cli.main(["data", "record", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_size_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["data", "record", "pusht", "--image-size", "64", "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 2
+    assert "expected height and width such as 48x64, got '64'" in capsys.readouterr().err

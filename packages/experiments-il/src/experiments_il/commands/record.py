@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from experiments_il.sim.modes_simulator import METAWORLD_MODES
 from experiments_il.sim.simulators import ALOHA, METAWORLD, PUSHT, Simulator
 
 __all__ = ["add_record"]
 
 _HELP = {
     "metaworld": "Meta-World's scripted policies",
+    "metaworld_modes": "Meta-World with a pillar in the way, passed on either side",
     "pusht": "PushT, by an expert that tries pushes before it makes one",
     "aloha": "gym-aloha's two arms, by way-points (transfer-cube)",
 }
@@ -22,7 +24,7 @@ def add_record(commands: Any) -> None:
     """Add the command to those of `trainer data`."""
     record = commands.add_parser("record", help="record demonstrations in a simulator")
     simulators = record.add_subparsers(metavar="SIMULATOR", required=True)
-    for simulator in (METAWORLD, PUSHT, ALOHA):
+    for simulator in (METAWORLD, METAWORLD_MODES, PUSHT, ALOHA):
         _add_simulator(simulators, simulator)
 
 
