@@ -79,7 +79,9 @@ class RunBuffer:
             block = self._block(number)
             if frames is None:
                 frames = np.empty((*rows.shape, *block.frames.shape[1:]), block.frames.dtype)
-            frames[inside] = block.frames[rows[inside] - block.first]
+            for position in inside.tolist():  # straight into place: an index array would copy twice
+                wanted = rows[position] - block.first
+                np.take(block.frames, wanted, axis=0, out=frames[position], mode="clip")
             block.left -= len(inside)
             if block.left <= 0:
                 del self._blocks[number]

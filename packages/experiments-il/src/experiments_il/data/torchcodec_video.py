@@ -75,7 +75,8 @@ class TorchcodecFile:
         if pixels.shape[1:] != shape:
             message = f"{self._path}: frames are {pixels.shape[1:]} (C, H, W), declared {shape}"
             raise DatasetError(message)
-        frames[places] = pixels
+        for place, picture in zip(places.tolist(), pixels, strict=True):
+            frames[place] = picture
 
     def _check_times(
         self,

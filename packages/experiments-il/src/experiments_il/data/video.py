@@ -212,11 +212,14 @@ class VideoFile:
             frames[place] = read(time_s, shape, where(place))
 
     def read(self, time_s: float, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-        """Return the frame shown at a time, uint8 (C, H, W)."""
+        """Return the frame shown at a time, uint8 (C, H, W): a view of the decoder's picture."""
         frame = self._frame_at(time_s, where)
-        pixel_format = "gray" if shape[0] == 1 else "rgb24"
-        pixels = self._convert(frame, pixel_format).to_ndarray()
-        chw: NDArray[np.uint8] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        channels, pixel_format = (1, "gray") if shape[0] == 1 else (3, "rgb24")
+        picture = self._convert(frame, pixel_format)
+        (plane,) = picture.planes
+        lines = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
+        pixels = lines[:, : picture.width * channels]
+        chw = pixels.reshape(picture.height, picture.width, channels).transpose(2, 0, 1)
         self._check_shape(chw.shape, shape)
         return chw
 
