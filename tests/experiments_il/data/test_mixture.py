@@ -15,8 +15,12 @@ from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.file_factories import RobomimicFactory
 from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.mixture import MixtureFactory
+from experiments_il.data.mixture_shapes import describe
 from policy_constructor.errors import ConfigError
+from trainer_core.discovery.plugins import discover
 from trainer_core.errors import DatasetError
+from trainer_core.experiment.loading import load_experiment
+from trainer_core.instantiate import instantiate
 from trainer_core.normalize import Normalizer
 from trainer_core.sampling import SampleOrder
 
@@ -190,3 +194,74 @@ def test_names_that_are_not_there_are_said_at_once() -> None:
         "data.weights",
         "data.statistics",
     ]
+
+
+def test_different_frame_rates_are_refused_unless_asked_for(
+    tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    root = make_dataset((3,))
+    export(open_lerobot(root), tmp_path / "demos.hdf5", "robomimic")
+    datasets = {
+        "lab": LeRobotFactory(str(root), **WINDOW),
+        "sim": RobomimicFactory(str(tmp_path / "demos.hdf5"), fps=25, **WINDOW),
+    }
+    with pytest.raises(DatasetError) as caught:
+        build(datasets)
+    assert str(caught.value) == (
+        "the data sets have different frame rates (frames/s: 'lab' 10, 'sim' 25): a window of "
+        "frames is another time in each; record or convert them at one rate, or say "
+        "'mixed_fps: true'"
+    )
+    assert len(build(datasets, mixed_fps=True, keys=["action"])["dataset"]) == 6
+
+
+def test_padded_dimensions_are_told(make_dataset: MakeDataset) -> None:
+    parameters: dict[str, Any] = {"pad": {"observation.state": 4}, "pad_masks": True}
+    datasets = two(make_dataset)
+    whole = build(datasets, **parameters)["dataset"]
+    chosen = build(datasets, keys=["observation.state"], **parameters)["dataset"]
+    for mixture in (whole, chosen):
+        mask = mixture.__getitems__([0, 7])["observation.state_dim_is_pad"]
+        assert mask.tolist() == [[False, False, True, True]] * 2
+
+
+def mixture_of(root: Path, **parameters: Any) -> dict[str, Any]:
+    member = {"_type_": "lerobot", "root": str(root), **WINDOW}
+    return {"datasets": {"a": member, "b": {**member, "_type_": "data.lerobot"}}, **parameters}
+
+
+def test_members_need_no_prefix(make_dataset: MakeDataset) -> None:
+    spec = {"_type_": "mixture", **mixture_of(make_dataset())}
+    factory = instantiate(spec, discover(), kind="data")
+    assert len(factory.build({}, {})["dataset"]) == 30
+
+
+def test_static_check_knows_the_kind_of_members(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+
+    def check(name: str) -> None:
+        member = f"{{_type_: {name}, root: {root}, windows: {{action: [0, 8]}}}}"
+        data = f"{{_merge_: replace, _type_: mixture, datasets: {{a: {member}}}, batch_size: 4}}"
+        load_experiment("il/reach", [f"data={data}", "evaluation=null"])
+
+    check("lerobot")
+    with pytest.raises(ConfigError) as caught:
+        check("lerobt")
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.suggestions) == ("data.datasets.a._type_", ("lerobot",))
+
+
+def test_keys_of_a_mixture_are_known_without_reading(make_dataset: MakeDataset) -> None:
+    parameters = mixture_of(
+        make_dataset(),
+        rename={"a": {"action": "control"}, "b": {"action": "control"}},
+        pad={"observation.state": 5},
+        pad_masks=True,
+    )
+    shapes = describe(parameters, lambda *said: pytest.fail(str(said)))
+    spec = {"_type_": "mixture", **parameters}
+    batch = instantiate(spec, discover(), kind="data").build({}, {})["dataset"].__getitems__([0])
+    assert shapes == {key: tuple(values.shape[1:]) for key, values in batch.items()}
+    said: list[Any] = []
+    describe({**parameters, "keys": ["control", "grip"]}, lambda *each: said.append(each))
+    assert said == [(("keys", 1), "'a' has no key 'grip'")]

@@ -58,7 +58,8 @@ def instantiate(
         message = f"{name} gets {taken[0]!r} from the engine; remove the key"
         raise ConfigError(Problem(message, path=taken[0], code="supplied-key"))
     positional = [_build_nested(value, plugins) for value in positional]
-    named = {key: _build_nested(value, plugins) for key, value in arguments.items()}
+    kinds: Mapping[str, str] = getattr(target, "nested_kinds", {})
+    named = {key: _build_nested(value, plugins, kinds.get(key)) for key, value in arguments.items()}
     return call_checked(target, name, *positional, **{**named, **supplied})
 
 
@@ -162,13 +163,13 @@ def _arguments(spec: Mapping[str, Any], name: str) -> tuple[list[Any], dict[str,
     return list(positional), {**named, **extra}
 
 
-def _build_nested(value: Any, plugins: Plugins) -> Any:
+def _build_nested(value: Any, plugins: Plugins, kind: str | None = None) -> Any:
     if isinstance(value, Mapping):
         if "_type_" in value:
-            return instantiate(value, plugins)
-        return {key: _build_nested(child, plugins) for key, child in value.items()}
+            return instantiate(value, plugins, kind=kind)
+        return {key: _build_nested(child, plugins, kind) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_build_nested(child, plugins) for child in value]
+        return [_build_nested(child, plugins, kind) for child in value]
     return value
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from trainer_core.protocols import BatchReport, BatchShapes
 
-__all__ = ["describe", "describe_features"]
+__all__ = ["describe", "describe_features", "describe_named"]
 
 _ALWAYS = frozenset({"index", "task"})
 
@@ -42,6 +42,36 @@ def describe(parameters: Mapping[str, Any], report: BatchReport) -> BatchShapes 
     return describe_features(info.features, parameters, report)
 
 
+def describe_named(parameters: Mapping[str, Any], report: BatchReport) -> BatchShapes | None:
+    """Return the keys of batches of HDF5 files as far as the parameters name them.
+
+    The files are not opened, for that takes numpy: shapes are known of masks and of `index` only.
+
+    Args:
+        parameters: Those of the factory, as the file has them.
+        report: Receives windows of no frames.
+    """
+    windows, deltas = parameters.get("windows") or {}, parameters.get("delta_timestamps") or {}
+    keys = parameters.get("keys")
+    crooked = _report_crooked(windows, report)
+    if keys is None or crooked:
+        return None
+    lengths = {key: span[1] - span[0] for key, span in windows.items()}
+    lengths |= {key: len(seconds) for key, seconds in deltas.items()}
+    shapes: dict[str, tuple[int, ...] | None] = dict.fromkeys([*keys, *lengths])
+    shapes |= {f"{key}_is_pad": (length,) for key, length in lengths.items()}
+    return {**shapes, "index": ()}
+
+
+def _report_crooked(windows: Mapping[str, Any], report: BatchReport) -> bool:
+    """Report windows of no frames; return whether there are any."""
+    crooked = [key for key, span in windows.items() if len(span) != 2 or span[0] >= span[1]]
+    for key in crooked:
+        message = "expected two integers [start, stop] with start < stop, found {}"
+        report(("windows", key), message.format(windows[key]))
+    return bool(crooked)
+
+
 def describe_features(
     features: Mapping[str, Feature], parameters: Mapping[str, Any], report: BatchReport
 ) -> BatchShapes | None:
@@ -57,11 +87,7 @@ def describe_features(
     wrong = [each for each in places if each[1] not in features and each[1] not in _ALWAYS]
     for place, key in wrong:
         report(place, f"the data set has no key {key!r}", nearest(key, features))
-    crooked = [key for key, span in windows.items() if len(span) != 2 or span[0] >= span[1]]
-    for key in crooked:
-        message = "expected two integers [start, stop] with start < stop, found {}"
-        report(("windows", key), message.format(windows[key]))
-    if wrong or crooked:
+    if _report_crooked(windows, report) or wrong:
         return None
     lengths = {key: span[1] - span[0] for key, span in windows.items()}
     lengths |= {key: len(seconds) for key, seconds in deltas.items()}

@@ -42,6 +42,8 @@ class RobomimicFactory(_FileFactory):
         **shared: Windows, keys, normalisation, splits: the same for every format.
     """
 
+    batch_keys: ClassVar = "experiments_il.data.batch_shapes:describe_named"
+
     def __init__(
         self,
         path: str,
@@ -88,6 +90,8 @@ class EpisodicHdf5Factory(_FileFactory):
             were RGB when OpenCV, which takes BGR, encoded them.
         **shared: Windows, keys, normalisation, splits: the same for every format.
     """
+
+    batch_keys: ClassVar = "experiments_il.data.batch_shapes:describe_named"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.spelling import nearest
@@ -26,7 +26,7 @@ class MixtureFactory:
 
     Args:
         datasets: The data sets by a name of your choice, each with its `_type_` (such as
-            `data.lerobot`) and parameters.
+            `lerobot`) and parameters.
         weights: Share of each among the samples, by name; relative to one another. The sizes of
             the data sets if None.
         rename: By data set: its own key to the key of the mixture. Masks go with their keys.
@@ -35,7 +35,14 @@ class MixtureFactory:
         statistics: `merged`: one normalisation for all, with the statistics of the mixture. The
             name of a data set: each is normalised with its own statistics, and a policy with that
             data set's.
+        pad_masks: Whether `<key>_dim_is_pad`, bool `(B, width)`, tells which dimensions of a key of
+            `pad` are not there.
+        mixed_fps: Whether the data sets may have different frame rates. `windows` count frames, so
+            that a chunk is another time in each.
     """
+
+    nested_kinds: ClassVar = {"datasets": "data"}
+    batch_keys: ClassVar = "experiments_il.data.mixture_shapes:describe"
 
     def __init__(
         self,
@@ -45,6 +52,8 @@ class MixtureFactory:
         pad: dict[str, Positive] | None = None,
         keys: list[str] | None = None,
         statistics: str = "merged",
+        pad_masks: bool = False,
+        mixed_fps: bool = False,
     ) -> None:
         self._datasets = datasets
         self._weights = weights or {}
@@ -52,6 +61,8 @@ class MixtureFactory:
         self._pad = pad or {}
         self._keys = keys
         self._statistics = statistics
+        self._pad_masks = pad_masks
+        self._mixed_fps = mixed_fps
         problems = self._find_problems()
         if problems:
             raise ConfigError(problems)
@@ -70,6 +81,7 @@ class MixtureFactory:
         from experiments_il.data.mixture_dataset import MixtureDataset, repetitions  # noqa: PLC0415 - torch
 
         built = {name: each.build(opt_params, {}) for name, each in self._datasets.items()}
+        self._check_rates({name: each["dataset"] for name, each in built.items()})
         statistics = {name: self._stats_of(name, each) for name, each in built.items()}
         lengths = {name: len(each["dataset"]) for name, each in built.items()}
         counts = repetitions(lengths, self._weights)
@@ -86,6 +98,18 @@ class MixtureFactory:
             keys = [key for key in mixture.keys if not _is_implied(key, mixture.keys)]
             result["val_dataset"] = MixtureDataset(members, sizes, keys)
         return result
+
+    def _check_rates(self, datasets: Mapping[str, Any]) -> None:
+        rates = {name: getattr(each, "fps", None) for name, each in datasets.items()}
+        known = {name: rate for name, rate in rates.items() if rate is not None}
+        if len(set(known.values())) > 1 and not self._mixed_fps:
+            said = ", ".join(f"'{name}' {rate:g}" for name, rate in known.items())
+            message = (
+                f"the data sets have different frame rates (frames/s: {said}): a window of frames "
+                "is another time in each; record or convert them at one rate, or say "
+                "'mixed_fps: true'"
+            )
+            raise DatasetError(message)
 
     def _stats_of(self, name: str, built: Mapping[str, Any]) -> dict[str, Any]:
         """Return the statistics of a data set by the mixture's keys, those that it keeps."""
@@ -127,7 +151,7 @@ class MixtureFactory:
             both = (statistics[name], statistics[self._statistics])
             own, reference = (Normalizer(pad_norm_stats(each, self._pad)) for each in both)
             shift = (own, reference)
-        return Member(name, dataset, rename, self._pad, shift)
+        return Member(name, dataset, rename, self._pad, shift, self._pad_masks)
 
     def _find_problems(self) -> list[Problem]:
         problems = []
@@ -163,4 +187,5 @@ class MixtureFactory:
 
 def _is_implied(key: str, keys: Collection[str]) -> bool:
     """Return whether a key comes by itself: the data set's number, or a mask with its key."""
-    return key == "dataset_index" or (key.endswith("_is_pad") and key[: -len("_is_pad")] in keys)
+    owners = {key.removesuffix(end) for end in ("_dim_is_pad", "_is_pad") if key.endswith(end)}
+    return key == "dataset_index" or any(owner in keys for owner in owners)

@@ -35,6 +35,7 @@ class Member:
         pad: Width of the last dimension by key of the mixture.
         shift: Its statistics and those of the reference: values are moved from the ones to the
             others. None leaves them as they are.
+        pad_masks: Whether to tell which dimensions were padded.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Member:
     rename: Mapping[str, str]
     pad: Mapping[str, int]
     shift: tuple[Normalizer, Normalizer] | None = field(default=None)
+    pad_masks: bool = False
 
     def read(self, samples: NDArray[np.int64]) -> dict[str, Any]:
         """Return a batch in the mixture's schema.
@@ -53,6 +55,9 @@ class Member:
         for own, value in self.dataset.__getitems__(samples).items():
             key = self._name_of(own)
             batch[key] = self._fit(key, value) if isinstance(value, torch.Tensor) else value
+            if self.pad_masks and key in self.pad:
+                is_pad = torch.arange(self.pad[key]) >= value.shape[-1]
+                batch[f"{key}_dim_is_pad"] = is_pad.expand(len(value), -1)
         return batch
 
     def _name_of(self, own: str) -> str:
@@ -189,7 +194,7 @@ def _common_schema(members: Sequence[Member], keys: Sequence[str] | None) -> tup
     if keys is None:
         wanted = [key for key in known if all(key in batch for _, batch in others)]
     else:
-        pads = [f"{key}_is_pad" for key in keys]
+        pads = [f"{key}{end}" for key in keys for end in ("_is_pad", "_dim_is_pad")]
         wanted = [*keys, *(pad for pad in pads if all(pad in batch for batch in first.values()))]
         for each, batch in first.items():
             missing = [key for key in keys if key not in batch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from policy_constructor.config.node import Node, dotted
 from policy_constructor.discovery.breakage import find_breakage
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.signatures.signature import check_arguments, read_signature
+from policy_constructor.source.static import class_attribute, find_attribute
 from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS, an, noun
 from trainer_core.experiment.component_keys import check_component_keys, unused_optimizers
@@ -157,8 +159,10 @@ class ComponentCheck:
             skip=engine_keys | {"_type_"},
             report=report,
         )
+        kinds_of = _nested_kinds(ref)
         for place, inner, _ in nested:
-            self._check(place, inner, (), _NO_KEYS)
+            kind = kinds_of.get(place[len(path)])
+            self._check(place, inner, () if kind is None else (kind,), _NO_KEYS)
         return ref
 
     def _referenced(self, path: Path, node: Node, kinds: Sequence[str]) -> ComponentRef | None:
@@ -264,3 +268,12 @@ def component_paths(resolved: ResolvedConfig) -> list[Path]:
     if models is None or not models.is_mapping:
         return []
     return [("models", name) for name, node in models.items() if node.is_mapping]
+
+
+def _nested_kinds(ref: ComponentRef | None) -> dict[Any, str]:
+    """Return what the class states as `nested_kinds`: the kind of components by parameter."""
+    found = find_attribute(ref.module, ref.attr) if ref is not None else None
+    stated = class_attribute(found, "nested_kinds") if found is not None else None
+    return (
+        dict(ast.literal_eval(stated.node)) if stated and isinstance(stated.node, ast.Dict) else {}
+    )
