@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import experiments_il.recipes
+from experiments_il import load_policy
+from experiments_il.blocks.vision import import_transformers
 from experiments_il.data.writer import LeRobotWriter
 from trainer_core.engine.deep_check import deep_check
 from trainer_core.experiment.loading import load_experiment
@@ -90,3 +94,20 @@ def test_large_recipe_trains_when_made_small(
     result = run(f"il/{name}", [*parts, *OWN.get(name, []), *places, *cache])
     assert (result.status, result.step) == ("completed", 2)
     assert math.isfinite(result.metrics["loss"])
+
+
+def test_policy_acts_where_its_pretrained_files_are_not(
+    demonstrations: Path, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers, eyes = import_transformers(), tmp_path / "eyes"
+    config = transformers.Dinov2Config(**sizes, image_size=518, patch_size=14)
+    transformers.Dinov2Model(config).save_pretrained(eyes)
+    changes = [*TINY, *TINY_POLICY, *OWN["vfp_single_expert"], f"params.pretrained={eyes}"]
+    changes += [f"params.path={demonstrations}", f"data.cache_dir={tmp_path / 'cache'}"]
+    run("il/vfp_single_expert", [*changes, f"run.out_dir={tmp_path / 'run'}"])
+    shutil.rmtree(eyes)
+    policy = load_policy(tmp_path / "run")
+    observation = {key: torch.zeros(1, 1, 3, 30, 40, dtype=torch.uint8) for key in CAMERAS}
+    chunk = policy.act({**observation, "observation.state": torch.zeros(1, 1, 24)})
+    assert chunk.shape == (1, 40, 24)

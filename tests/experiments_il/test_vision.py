@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,6 @@ from experiments_il.blocks.camera_pixels import CameraPixels, sinusoidal_grid
 from experiments_il.blocks.vision import VisionBackbone, import_transformers
 from experiments_il.blocks.vision_models import ARCHITECTURES, FAMILIES
 from policy_constructor.pretrained import without_pretrained
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 CONVOLUTIONS = {"hidden_sizes": [16, 32], "depths": [1, 1]}
@@ -207,3 +205,11 @@ def test_wrong_names_and_images_are_refused(images: Tensor) -> None:
         VisionBackbone("dinov2_s", width=6)
     with pytest.raises(ValueError, match=r"image has shape \(2, 3, 32, 48\), expected 2 frame"):
         build("dinov3_vits16", n_obs_steps=2)(images)
+
+
+def test_page_names_every_backbone_with_its_repository() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/vision-backbones.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for name, architecture in ARCHITECTURES.items():
+        (row,) = [row for row in rows if name in row.split(" |")[0].removeprefix("| ").split(", ")]
+        assert architecture.repository in row
