@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -119,3 +120,9 @@ def test_discarded_recording_leaves_nothing(tmp_path: Path) -> None:
     writer.add_episode({"action": np.zeros(2, np.float32), CAMERA: pictures(0, 2)}, "look")
     writer.discard()
     assert sorted(path.relative_to(root) for path in root.rglob("*")) == before
+
+
+def test_encoding_leaves_the_scheduling_of_the_process_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    create(tmp_path / "set", video_codec="av1")
+    assert os.sched_getscheduler(0) == before

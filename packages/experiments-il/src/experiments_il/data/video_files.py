@@ -6,6 +6,7 @@ Source: LeRobot 0.6.1's layout; its encoder settings for AV1.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, final
@@ -19,6 +20,7 @@ from experiments_il.data.video import import_av
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -147,7 +149,7 @@ class VideoFileWriter:
         encoder, options = CODECS[self._codec] if self._depth is None else _DEPTH_ENCODER
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes 30 lines per episode
         try:
-            with self._av.open(str(path), "w") as container:
+            with _kept_scheduling(), self._av.open(str(path), "w") as container:
                 stream = container.add_stream(
                     encoder, rate=self._rate, options={**options, "g": str(_GROUP)}
                 )
@@ -196,6 +198,20 @@ class VideoFileWriter:
                         packet.stream = copy
                         joined.mux(packet)
                         frames += 1
+
+
+@contextmanager
+def _kept_scheduling() -> Iterator[None]:
+    """Give this thread its scheduling back: as root, SVT-AV1 leaves it at the highest of all."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 def video_details(feature: Feature, fps: float, codec: str) -> dict[str, Any]:
