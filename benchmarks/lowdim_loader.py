@@ -4,8 +4,9 @@ The data set is written by our own writer: 200 episodes of 300 frames, state 14,
 has an action chunk of 40, a state history of 2, their pad masks and every scalar of the frame. The
 bare gather gets the clamped row numbers for nothing and returns the two windows only.
 
-Process CPU time on one thread; the candidates take turns, round by round. Run it as
-`OMP_NUM_THREADS=1 python benchmarks/lowdim_loader.py`.
+Process CPU time on one thread; the candidates take turns, round by round. With `--lerobot-python
+PATH` (see `lerobot_peer.py`) LeRobot reads, opens and writes the same. Run it as
+`OMP_NUM_THREADS=1 python -m benchmarks.lowdim_loader`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from benchmarks.lerobot_peer import Peer, add_option, write_episodes
 
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.dataset import WindowDataset
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 EPISODES, LENGTH, WIDTH = 200, 300, 14
 OFFSETS = {"action": range(40), "observation.state": range(-1, 1)}
 TARGET = {256: 0.85, 32: 0.30}
+PEER_TARGET = {256: 1500, 32: 500}
+PEER_EVERY, PEER_ITEMS = 10, 32
 
 
 def write_dataset(root: Path) -> float:
@@ -49,11 +53,11 @@ def write_dataset(root: Path) -> float:
     return EPISODES * LENGTH / (time.process_time() - began)
 
 
-def open_timed(root: Path) -> tuple[ColumnStore, float]:
-    """Open the columns and return them with the seconds it took."""
-    began = time.perf_counter()
+def open_timed(root: Path) -> tuple[ColumnStore, float, float]:
+    """Open the columns and return them with the seconds it took, on the wall and of the CPU."""
+    began, busy = time.perf_counter(), time.process_time()
     store = ColumnStore(open_lerobot(root))
-    return store, time.perf_counter() - began
+    return store, time.perf_counter() - began, time.process_time() - busy
 
 
 def bare_gather(store: ColumnStore) -> Candidate:
@@ -65,7 +69,9 @@ def bare_gather(store: ColumnStore) -> Candidate:
     return lambda rows: [column[places[rows]] for column, places in windows]
 
 
-def measure(candidates: dict[str, Candidate], batch: int, rounds: int) -> dict[str, float]:
+def measure(
+    candidates: dict[str, Candidate], batch: int, rounds: int, peer: Peer | None
+) -> dict[str, float]:
     """Return samples per CPU second of each candidate."""
     order = np.random.default_rng(1).permutation(EPISODES * LENGTH)
     batches = order[: len(order) // batch * batch].reshape(-1, batch)[: 16_384 // batch]
@@ -77,6 +83,10 @@ def measure(candidates: dict[str, Candidate], batch: int, rounds: int) -> dict[s
             for rows in batches:
                 candidates[name](rows)
             seconds[name].append(time.process_time() - began)
+        if peer is not None and turn % PEER_EVERY == 0:
+            few = order[turn * PEER_ITEMS :][:PEER_ITEMS].tolist()
+            spent = peer.read(few) / len(few) * batches.size
+            seconds.setdefault("lerobot", []).append(spent)
     return {name: batches.size / statistics.median(times) for name, times in seconds.items()}
 
 
@@ -84,26 +94,49 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
+    add_option(parser)
+    options = parser.parse_args()
+    rounds, python = options.rounds, options.lerobot_python
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "dataset"
         print(f"write   {write_dataset(root):10,.0f} rows per CPU second (target 40,000)")
-        _store, first = open_timed(root)
-        store, second = open_timed(root)
-        print(f"open    {first * 1e3:7.1f} ms at first, {second * 1e3:.1f} ms after (target 50)")
+        _store, first, first_cpu = open_timed(root)
+        store, second, _second_cpu = open_timed(root)
+        print(
+            f"open    {first * 1e3:7.1f} ms at first ({first_cpu * 1e3:.1f} of the CPU), "
+            f"{second * 1e3:.1f} ms after (target 50)"
+        )
         dataset = WindowDataset(store, OFFSETS)
+        peer = None
+        if python:
+            written = Path(folder) / "lerobot"
+            features = {
+                key: {"dtype": "float32", "shape": [WIDTH], "names": None} for key in OFFSETS
+            }
+            rows, version = write_episodes(python, written, features, 4, LENGTH)
+            peer = Peer(python, root, OFFSETS, 30)
+            print(
+                f"LeRobot {version}: writes {rows:,.0f} rows per CPU second (goal: 50 times that)"
+            )
+            print(f"LeRobot opens in {1e3 * peer.open_s:.1f} ms of CPU time (goal: twice that)")
         candidates: dict[str, Candidate] = {
             "batch": dataset.__getitems__,
             "gather": bare_gather(store),
         }
         for batch in (32, 64, 256, 1024):
-            rate = measure(candidates, batch, rounds)
+            rate = measure(candidates, batch, rounds, peer)
             ratio = rate["batch"] / rate["gather"]
             target = f" (target {TARGET[batch]:.2f})" if batch in TARGET else ""
             print(
                 f"B={batch:<5} {rate['batch']:10,.0f} samples/s; "
                 f"bare gather {rate['gather']:10,.0f}; ratio {ratio:.2f}{target}"
             )
+            if peer is not None:
+                times = rate["batch"] / rate["lerobot"]
+                goal = f" (goal {PEER_TARGET[batch]})" if batch in PEER_TARGET else ""
+                print(f"        {times:,.0f} x LeRobot's {rate['lerobot']:,.0f} items/s{goal}")
+        if peer is not None:
+            peer.close()
 
 
 if __name__ == "__main__":
