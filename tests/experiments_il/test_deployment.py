@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,20 +11,35 @@ from torch import Tensor, nn
 from experiments_il.blocks.expert_decoder import MLPExpertDecoder, TransformerExpertDecoder
 from experiments_il.frames import frame_shape
 from policy_constructor import build_model
-from trainer_core.deploy.checking import compare, on_one_thread
-from trainer_core.deploy.formats import trace
+from trainer_core.deploy.checking import TOLERANCE, compare, on_one_thread
+from trainer_core.deploy.formats import FORMATS, trace
 from trainer_core.engine.trained import build_acting_trainer
 from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.normalize import Normalizer
 
-SMALL = ["params.width=32", "trainer.num_inference_steps=2"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = ["params.width=32"]
+TWO_STEPS = "trainer.num_inference_steps=2"
 POLICIES = [
-    ("il/pick_place", []),
-    ("il/vfp_small", []),
-    ("il/cfg_vqvae_small", ["trainer.guidance=2.0"]),
-    pytest.param("il/vfp_single_expert_small", [], marks=pytest.mark.slow),
-    pytest.param("il/vfp_single_expert_depth_small", [], marks=pytest.mark.slow),
+    ("il/pick_place", [TWO_STEPS]),
+    ("il/regression_small", []),
+    ("il/vfp_small", [TWO_STEPS]),
+    ("il/cfg_vqvae_small", [TWO_STEPS, "trainer.guidance=2.0"]),
+    ("il/button_press_images_small", [TWO_STEPS]),
+    pytest.param("il/vfp_single_expert_small", [TWO_STEPS], marks=pytest.mark.slow),
+    pytest.param("il/vfp_single_expert_depth_small", [TWO_STEPS], marks=pytest.mark.slow),
+]
+RECIPES = [
+    "il/pick_place",
+    "il/regression_small",
+    "il/vfp_small",
+    "il/cfg_vqvae_small",
+    "il/button_press_images_small",
+    "il/vfp_single_expert_small",
+    "il/vfp_single_expert_depth_small",
 ]
 STATS: dict[str, Any] = {
     "observation.state": {"mode": "mean_std", "mean": [1.0] * 39, "std": [2.0] * 39},
@@ -49,7 +64,12 @@ def build_trainer(recipe: str, changes: list[str]) -> Any:
 
 
 def batch(size: int) -> dict[str, Tensor]:
-    return {"observation.state": 1 + 2 * torch.randn(size, 39)}
+    cameras = [f"observation.images.{name}" for name in ("top", "side", "wrist")]
+    return {
+        "observation.state": 1 + 2 * torch.randn(size, 39),
+        "observation.proprioception": torch.randn(size, 4),
+        **{key: torch.randint(256, (size, 3, 48, 48), dtype=torch.uint8) for key in cameras},
+    }
 
 
 @pytest.mark.parametrize(("recipe", "changes"), POLICIES)
@@ -59,12 +79,24 @@ def test_traced_policy_acts_as_itself_for_any_batch(recipe: str, changes: list[s
     program = on_one_thread(trace(exportable).module())
     for size in (1, 2, 5):
         inputs = list(trainer.exportable(normalizer, batch(size)).inputs.values())
-        assert inputs[0].shape == (size, 1, 39)
+        assert all(each.shape[0] == size for each in inputs)
         assert compare(on_one_thread(exportable.module), program, inputs, str(size)) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_program_of_onnx_acts_as_the_policy(recipe: str, tmp_path: Path) -> None:
+    trainer, normalizer, form = build_trainer(recipe, []), Normalizer(STATS), FORMATS["onnx"]
+    exportable = trainer.exportable(normalizer, batch(3))
+    form.write(trace(exportable), exportable, tmp_path / form.file)
+    program = form.open(tmp_path / form.file)
+    for size in (1, 2, 5):
+        inputs = list(trainer.exportable(normalizer, batch(size)).inputs.values())
+        assert compare(on_one_thread(exportable.module), program, inputs, str(size)) < TOLERANCE
+
+
 def test_unknown_shape_of_an_observation_is_said() -> None:
-    trainer = build_trainer("il/pick_place", [])
+    trainer = build_trainer("il/pick_place", [TWO_STEPS])
     with pytest.raises(UserError) as error:
         trainer.exportable(Normalizer(STATS), {})
     assert str(error.value) == (
