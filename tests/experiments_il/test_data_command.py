@@ -262,3 +262,40 @@ def test_size_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     command = ["data", "record", "pusht", "--image-size", "64", "--out", str(tmp_path / "out")]
     assert cli.main(command) == 2
     assert "expected height and width such as 48x64, got '64'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["score", "run", "--keep", "2"], "--keep must be above 0 and at most 1, got 2"),
+        (["score", "run", "--passes", "0"], "--passes must be at least 1, got 0"),
+        (["score", "run"], "run has no checkpoint; give the folder of a run"),
+        (["stats", "SET", "--plot", "no/a.png"], "no: no such folder"),
+        (["stats", "SET", "--plot", "a.svg"], "a.svg: expected a name that ends in .png"),
+        (["info", "SET", "--plot", "a.gif"], "a.gif: expected a name that ends in .png or .html"),
+        (["info", "SET", "--fps", "-3"], "SET: the frame rate must be a number above 0, got -3"),
+        (
+            ["convert", "SET", "SET/x", "--to", "zarr"],
+            "SET/x: lies inside the data set that is converted",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant_exit_with_two(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SET").symlink_to(copy_sample(tmp_path))
+    assert cli.main(["data", *command]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_conversion_to_where_nothing_can_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = "/proc/nowhere/demos"
+    assert cli.main(["data", "convert", copy_sample(tmp_path), target, "--to", "aloha"]) == 1
+    assert f"error: {target}: cannot be written: " in capsys.readouterr().err

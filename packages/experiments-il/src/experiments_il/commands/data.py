@@ -51,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from experiments_il.commands.score import score_run, write_scores
+    from experiments_il.commands.score import check_options, score_run, write_scores
 
+    check_options(options.keep, options.passes)
     scores = score_run(options.root, passes=options.passes, seed=options.seed)
     out = options.out or options.root / "scores.json"
     kept = write_scores(scores, out, options.keep)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from experiments_il.mutual_information import EpisodeScore
 
-__all__ = ["score_run", "write_scores"]
+__all__ = ["check_options", "score_run", "write_scores"]
 
 _EPISODE = "episode_index"
 _BATCH = 512
@@ -57,6 +57,20 @@ def score_run(
     )
 
 
+def check_options(keep: float, passes: int = 1) -> None:
+    """Check options before anything is computed.
+
+    Raises:
+        UserError: `keep` is not a share, or there are no passes.
+    """
+    if not 0 < keep <= 1:
+        message = f"--keep must be above 0 and at most 1, got {keep:g}"
+        raise UserError(message)
+    if passes < 1:
+        message = f"--passes must be at least 1, got {passes}"
+        raise UserError(message)
+
+
 def write_scores(scores: list[EpisodeScore], out: Path, keep: float) -> list[int]:
     """Write `scores.json`; return the numbers of the best episodes, in their order in the data.
 
@@ -71,9 +85,7 @@ def write_scores(scores: list[EpisodeScore], out: Path, keep: float) -> list[int
     """
     from trainer_core.storage import write_atomically
 
-    if not 0 < keep <= 1:
-        message = f"--keep must be above 0 and at most 1, got {keep:g}"
-        raise UserError(message)
+    check_options(keep)
     kept = sorted(each.episode for each in scores[: max(1, round(keep * len(scores)))])
     document = {"episodes": [asdict(each) for each in scores], "keep": kept}
     write_atomically(out, json.dumps(document, indent=1) + "\n")

@@ -32,6 +32,10 @@ def add_stats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _stats(options: argparse.Namespace) -> int:
+    from experiments_il.commands.page import check_suffix
+
+    if options.plot:
+        check_suffix(options.plot, (".png",))
     columns = _columns(options)
     statistics = {name: _describe(values) for name, values in columns.items()}
     if options.json:

@@ -68,6 +68,9 @@ def export(
     if target.exists():
         message = f"{target}: already exists"
         raise DatasetError(message)
+    if source.root.resolve() in target.resolve().parents:
+        message = f"{target}: lies inside the data set that is converted"
+        raise DatasetError(message)
     write, place = FORMATS[kind]
     if as_videos:
         write = partial(write, camera="video")
@@ -93,8 +96,9 @@ def _counted(
 @contextmanager
 def _staged(target: Path) -> Iterator[Path]:
     """Yield a path to write to; it gets its name if nothing failed."""
-    staging = claim_staging(target.parent, f".writing-{target.name}-")
+    staging: Path | None = None
     try:
+        staging = claim_staging(target.parent, f".writing-{target.name}-")
         written = staging / target.name
         yield written
         for path in [written, *(written.rglob("*") if written.is_dir() else ())]:
@@ -105,7 +109,8 @@ def _staged(target: Path) -> Iterator[Path]:
         message = f"{target}: cannot be written: {exc.strerror or exc}"
         raise StorageError(message) from exc
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_lerobot(

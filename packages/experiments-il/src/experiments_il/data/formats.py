@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from experiments_il.data.lerobot_format import INFO_PATH
@@ -50,10 +51,13 @@ def open_any(path: Path, *, fps: float | None = None, task: str = "") -> FrameSo
         task: What the robot is asked to do, for formats that do not record it.
 
     Raises:
-        DatasetError: It is no data set, is broken, or `fps` is needed.
+        DatasetError: It is no data set, is broken, or `fps` is needed or no rate.
         MissingPackageError: The package that reads its format is not installed.
     """
     kind = detect_format(path)
+    if fps is not None and not 0 < fps < math.inf:
+        message = f"{path}: the frame rate must be a number above 0, got {fps:g}"
+        raise DatasetError(message)
     if kind == "lerobot":
         from experiments_il.data.lerobot_source import open_lerobot  # noqa: PLC0415 - pyarrow
 
