@@ -74,11 +74,15 @@ _CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 _CHUNKS = ("params.horizon=16", "trainer.n_action_steps=8")
-_METAWORLD = {
-    "regression": "il/regression_small",
-    "flow matching": "il/pick_place",
-    "VFP": "il/vfp_small",
-    "CFG-VQ-VAE": "il/cfg_vqvae_small",
+_METAWORLD: dict[str, tuple[str, tuple[str, ...]]] = {
+    "flow matching": ("il/pick_place", ()),
+    "VFP": (
+        "il/vfp_small",
+        ("trainer.beta=0.001", "models.prior.config=il/models/mixture_prior"),
+    ),
+    "CFG-VQ-VAE": ("il/cfg_vqvae_small", ()),
+    "regression": ("il/regression_small", ()),
+    "VFP, flow_prior": ("il/vfp_small", ("trainer.beta=0.001",)),
 }
 
 
@@ -137,10 +141,10 @@ def metaworld_jobs(seeds: list[int], tasks: list[str], episodes: int, work: Path
                 "keys: [observation.state], normalize: {observation.state: mean_std, action: "
                 "min_max}, batch_size: 128}"
             )
-            common = (f"params.task={task}", "params.steps=4000", data, "evaluation=null", *_CHUNKS)
+            common = (f"params.task={task}", "params.steps=3000", data, "evaluation=null", *_CHUNKS)
             jobs += [
-                Job("metaworld", policy, task, seed, recipe, common, episodes)
-                for policy, recipe in _METAWORLD.items()
+                Job("metaworld", policy, task, seed, recipe, (*common, *changes), episodes)
+                for policy, (recipe, changes) in _METAWORLD.items()
             ]
     return jobs
 

@@ -128,6 +128,8 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         self.gate_z_weight = gate_z_weight
         self.prior_trains_encoders = prior_trains_encoders
         self.latent_dim: int = models["posterior"].latent_dim  # type: ignore[assignment] # a module's attributes are untyped
+        draws: int | None = getattr(models["prior"], "draws", None)
+        self.draws = () if draws is None else (draws,)
         self._real_actions: Tensor | None = None
 
     def configure(self, options: StepOptions) -> None:
@@ -165,8 +167,8 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
             memory if self.prior_trains_encoders else memory.detach(),
             *posterior,
             z,
-            sample_time(step.random.uniform(stream="prior.time"), self.time_law),
-            step.random.normal(self.latent_dim, stream="prior.noise"),
+            sample_time(step.random.uniform(*self.draws, stream="prior.time"), self.time_law),
+            step.random.normal(*self.draws, self.latent_dim, stream="prior.noise"),
         )
         balance = load_balance_loss(logits, self._of_all(routing(logits), step))
         information = routing_information_loss(share, self._of_all(share, step))
@@ -242,7 +244,7 @@ class _ChosenExperts:
 
     def __init__(self, trainer: VariationalFlowMatchingPolicyTrainer) -> None:
         self.trainer = trainer
-        self.noise_dim = trainer.latent_dim
+        self.noise_dim: int = getattr(trainer.models["prior"], "noise_dim", trainer.latent_dim)
 
     def field(self, memory: Tensor, noise: Tensor) -> VelocityField:
         trainer, decoder = self.trainer, self.trainer.decoder

@@ -131,6 +131,7 @@ _OTHER_WHEELS = {
     ("block", "deterministic_prior"): "experiments-il",
     ("block", "expert_gate"): "experiments-il",
     ("block", "flow_prior"): "experiments-il",
+    ("block", "mixture_prior"): "experiments-il",
     ("block", "gaussian_posterior"): "experiments-il",
     ("block", "gaussian_prior"): "experiments-il",
     ("block", "latent_embedder"): "experiments-il",
