@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from experiments_il.blocks.depth import DepthAnything
+from experiments_il.blocks.kornia_augmentation import KorniaAugmentation
 from experiments_il.blocks.pretrained import build_pretrained
 from experiments_il.blocks.vision import VisionBackbone, import_transformers
+from trainer_core.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +154,29 @@ def test_without_cache_and_network_the_command_is_said() -> None:
 def test_places_that_are_none_are_refused(name: str, source: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VisionBackbone(name, pretrained=source)
+
+
+@pytest.mark.parametrize(
+    ("package", "build_block", "message"),
+    [
+        ("transformers", VisionBackbone, "a backbone of transformers needs a package that is not"),
+        ("transformers", DepthAnything, r"installed: pip install 'experiments-il\[vision\]'"),
+        ("kornia", lambda: KorniaAugmentation([]), r"pip install 'experiments-il\[augment\]'"),
+    ],
+)
+def test_missing_package_is_said_with_its_extra(
+    package: str, build_block: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=message):
+        build_block()
+
+
+def test_blocks_import_their_packages_only_when_they_are_built() -> None:
+    modules = ("vision", "depth", "kornia_augmentation")
+    code = "import sys\n" + "".join(f"import experiments_il.blocks.{each}\n" for each in modules)
+    code += "print({'transformers', 'kornia', 'huggingface_hub'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == "set()\n"

@@ -21,7 +21,10 @@ from trainer_core.ranks import LocalRanks
 
 FOLDER = Path(experiments_il.recipes.__file__).parent
 LARGE = {path.stem.removesuffix("_small") for path in FOLDER.glob("*_small.yaml")}
-RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in LARGE]
+SAME = {"naive_flow_matching_small"}  # another name of pick_place
+RECIPES = [
+    f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in LARGE | SAME
+]
 OWN = {
     "il/cfg_vqvae_small": ["loss.group=4"],
     "il/vfp_small": ["loss.group=4", "trainer.load_balance_weight=0"],
