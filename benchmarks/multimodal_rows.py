@@ -56,6 +56,7 @@ _TOY: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 _CONTROLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "VFP, no gate information": (_VFP, _NO_INFORMATION),
+    "VFP, mixture_prior": (_VFP, ("models.prior.config=il/models/mixture_prior",)),
     "VFP, gaussian_prior": (_VFP, ("models.prior.config=il/models/gaussian_prior",)),
     "VFP, deterministic_prior": (_VFP, ("models.prior.config=il/models/deterministic_prior",)),
     "VFP, standard_prior, beta 0.1": (_VFP, (*_STANDARD, "trainer.beta=0.1")),
@@ -117,15 +118,17 @@ class Job:
 
 
 def toy_jobs(seeds: list[int]) -> list[Job]:
-    """Return the jobs of the toys: all policies with two and four modes, controls with two."""
+    """Return the jobs of the toys; controls have two modes and the first seed only."""
     jobs = []
     for seed in seeds:
         for policy, (recipe, overrides) in _TOY.items():
             jobs.append(Job("toy", policy, "2", seed, recipe, overrides))
             four = _FOUR if recipe == _VFP else _FOUR[:1]
             jobs.append(Job("toy", policy, "4", seed, recipe, (*four, *overrides)))
-        for policy, (recipe, overrides) in _CONTROLS.items():
-            jobs.append(Job("toy", policy, "2", seed, recipe, overrides))
+    jobs += [
+        Job("toy", policy, "2", seeds[0], recipe, overrides)
+        for policy, (recipe, overrides) in _CONTROLS.items()
+    ]
     return jobs
 
 
