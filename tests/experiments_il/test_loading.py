@@ -12,6 +12,7 @@ import torch
 from experiments_il import load_policy
 from experiments_il.loading import find_policy, open_policy
 from experiments_il.policy import FlowMatchingPolicy
+from policy_constructor.errors import ConfigError
 from trainer_core.cli import main
 from trainer_core.engine.build import build_experiment
 from trainer_core.engine.loop import fit
@@ -147,6 +148,23 @@ def test_foreign_folder_says_what_is_looked_for(tmp_path: Path) -> None:
         f"{tmp_path} is neither a run with checkpoints (checkpoints/step-*), nor a checkpoint "
         "(MANIFEST.json), nor an exported policy (policy.json)"
     )
+
+
+def test_exported_program_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "program.json").write_text("{}")
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} is an exported program, which trainer serve runs; give the run or the "
+        "checkpoint that it was made from"
+    )
+
+
+def test_damaged_export_is_told_before_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text("{")
+    with pytest.raises(ConfigError) as caught:
+        load_policy(tmp_path)
+    assert f"{tmp_path} is no exported policy: policy.json cannot be read" in str(caught.value)
 
 
 def test_missing_folder_names_the_nearest(tmp_path: Path) -> None:

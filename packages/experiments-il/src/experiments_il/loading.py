@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from policy_constructor.exported import ABOUT, load_export
+from policy_constructor.exported import ABOUT, load_export, read_about
 from policy_constructor.spelling import did_you_mean, nearest
 from trainer_core.checkpoint.layout import MANIFEST, NewerFormatError, list_steps
 from trainer_core.checkpoint.reader import Checkpoint, find_checkpoint, open_checkpoint
@@ -23,7 +23,6 @@ from trainer_core.engine.trained import (
 )
 from trainer_core.errors import CheckpointError, UserError
 from trainer_core.normalize import Normalizer
-from trainer_core.storage import read_json_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedPolicy", "PolicySource", "find_policy", "load_policy", "open_policy"]
 
 _LOG = logging.getLogger(__name__)
+_PROGRAM = "program.json"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def find_policy(path: str | Path, checkpoint: str | int = "newest") -> PolicySou
     folder, which = _parse(path, checkpoint)
     if (folder / ABOUT).is_file():
         _require_alone(folder, which, "an exported policy")
-        return PolicySource(folder, read_json_mapping(folder / ABOUT), None, None)
+        return PolicySource(folder, read_about(folder), None, None)
     found = _find(folder, which)
     inside = found.path.parent
     run = inside.parent if inside.name == "checkpoints" else None
@@ -166,6 +166,12 @@ def _find(folder: Path, which: str) -> Checkpoint:
     if (folder / MANIFEST).exists():
         _require_alone(folder, which, "a checkpoint")
         return open_checkpoint(folder)
+    if (folder / _PROGRAM).is_file():
+        msg = (
+            f"{folder} is an exported program, which trainer serve runs; give the run or the "
+            "checkpoint that it was made from"
+        )
+        raise CheckpointError(msg)
     root = folder if list_steps(folder) else folder / "checkpoints"
     if not list_steps(root):
         msg = (

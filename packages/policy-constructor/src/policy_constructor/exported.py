@@ -26,7 +26,7 @@ from policy_constructor.tensor_file import read_tensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ABOUT", "FORMAT_VERSION", "ExportedPolicy", "load_export"]
+__all__ = ["ABOUT", "FORMAT_VERSION", "ExportedPolicy", "load_export", "read_about"]
 
 ABOUT = "policy.json"
 FORMAT_VERSION = 1
@@ -90,7 +90,7 @@ def load_export(folder: str | Path, *, device: torch.device | str = "cpu") -> Ex
             does not fit its weights.
     """
     root = Path(folder)
-    about = _read_about(root)
+    about = read_about(root)
     for name, entry in about["files"].items():
         _require_unchanged(root, name, entry)
     models = nn.ModuleDict()
@@ -107,7 +107,12 @@ def load_export(folder: str | Path, *, device: torch.device | str = "cpu") -> Ex
     return ExportedPolicy(about, models.to(device), norm_stats)
 
 
-def _read_about(root: Path) -> dict[str, Any]:
+def read_about(root: Path) -> dict[str, Any]:
+    """Return the content of an export's `policy.json`.
+
+    Raises:
+        ConfigError: It cannot be read, or is of another version.
+    """
     try:
         about = json.loads((root / ABOUT).read_bytes())
     except (OSError, ValueError) as exc:
