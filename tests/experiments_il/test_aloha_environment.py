@@ -1,14 +1,19 @@
 """gym-aloha: the environment, the expert that hands over the cube, messages."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from experiments_il.sim.aloha import AlohaEvaluator
+from experiments_il.sim.aloha_environment import AlohaEnvironment
 from experiments_il.sim.aloha_expert import scripted_expert
 from experiments_il.sim.simulators import ALOHA
 from trainer_core.errors import MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    from experiments_il.sim.environment import Environment
 
 CAMERA = "observation.images.top"
 RANDOM = np.random.default_rng(0)
@@ -16,7 +21,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.mark.parametrize("task", ALOHA.tasks)
 def test_every_observation_has_the_shape_it_declares(task: str) -> None:
-    environment = ALOHA.make(task, 0)
+    environment: Environment = AlohaEnvironment(task, 0)
     seen = environment.reset(0)
     assert {key: value.shape for key, value in seen.items()} == environment.observation_shapes
     outcome = environment.step(np.zeros(14))
@@ -25,8 +30,8 @@ def test_every_observation_has_the_shape_it_declares(task: str) -> None:
 
 
 def test_cameras_are_those_of_the_model() -> None:
-    environment = ALOHA.make("transfer-cube", 0, cameras={CAMERA: "top"}, image_size=(24, 32))
-    model = environment.physics.model.ptr  # type: ignore[attr-defined]  # of AlohaEnvironment
+    environment = AlohaEnvironment("transfer-cube", 0, cameras={CAMERA: "top"}, image_size=(24, 32))
+    model = environment.physics.model.ptr
     names = {model.camera(number).name for number in range(model.ncam)}
     assert names == set(ALOHA.cameras)
     picture = environment.reset(0)[CAMERA]
@@ -36,9 +41,9 @@ def test_cameras_are_those_of_the_model() -> None:
 
 
 def test_expert_hands_the_cube_over() -> None:
-    environment = ALOHA.make("transfer-cube", 0)
+    environment = AlohaEnvironment("transfer-cube", 0)
     environment.reset(2)
-    expert = scripted_expert(environment, RANDOM)  # type: ignore[arg-type]  # an AlohaEnvironment
+    expert = scripted_expert(environment, RANDOM)
     rewards = [environment.step(expert(environment.state)).reward for _ in range(300)]
     assert max(rewards) == 4
     assert np.abs(environment.state[14:16] - (0, 0.5)).max() < 0.1
@@ -46,9 +51,9 @@ def test_expert_hands_the_cube_over() -> None:
 
 
 def test_insertion_has_no_expert() -> None:
-    environment = ALOHA.make("insertion", 0)
+    environment = AlohaEnvironment("insertion", 0)
     with pytest.raises(UserError) as caught:
-        scripted_expert(environment, RANDOM)  # type: ignore[arg-type]  # an AlohaEnvironment
+        scripted_expert(environment, RANDOM)
     assert str(caught.value) == (
         "gym-aloha's scripted expert can only transfer-cube, not insertion"
     )

@@ -1,15 +1,20 @@
 """Meta-World environments: goals fixed by the seed, messages for what is missing."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from experiments_il.sim.metaworld_env import GOALS_PER_SEED, make_env, task_names
+from experiments_il.sim.metaworld_environment import MetaWorldEnvironment
 from experiments_il.sim.schematic import draw_state
 from experiments_il.sim.simulators import METAWORLD
 from trainer_core.errors import MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    from experiments_il.sim.environment import Environment
 
 
 def first_states(seed: int, episodes: int, steps: int = 0) -> NDArray[np.float64]:
@@ -86,7 +91,7 @@ def test_cameras_are_those_of_the_model() -> None:
 
 
 def test_every_step_of_an_environment_has_the_shapes_it_declares() -> None:
-    environment = METAWORLD.make("reach-v3", 0)
+    environment: Environment = MetaWorldEnvironment("reach-v3", 0)
     observation = environment.reset(0)
     outcome = environment.step(np.full(4, 9.0))
     for seen in (observation, outcome.observation):

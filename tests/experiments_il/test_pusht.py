@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,17 +10,23 @@ import pytest
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.sim.pusht import PushTEvaluator
+from experiments_il.sim.pusht_environment import PushTEnvironment
 from experiments_il.sim.pusht_paths import Ways, corners_of
 from experiments_il.sim.record import RecordingPlan, record_demonstrations
 from experiments_il.sim.simulators import PUSHT
 from trainer_core.errors import MissingPackageError, UserError
+
+if TYPE_CHECKING:
+    from experiments_il.sim.environment import Environment
 
 CAMERA = "observation.image"
 START = np.array([256.0, 300.0])
 
 
 def test_every_observation_has_the_shape_it_declares() -> None:
-    environment = PUSHT.make("push-t", 0, cameras={CAMERA: "top"}, image_size=(24, 32))
+    environment: Environment = PushTEnvironment(
+        "push-t", 0, cameras={CAMERA: "top"}, image_size=(24, 32)
+    )
     seen = environment.reset(0)
     assert {key: value.shape for key, value in seen.items()} == environment.observation_shapes
     assert (seen[CAMERA].dtype.name, environment.render().shape) == ("uint8", (384, 384, 3))

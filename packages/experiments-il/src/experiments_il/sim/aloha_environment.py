@@ -71,8 +71,12 @@ class AlohaEnvironment:
         self._seed = seed
         self._control, self.physics = _simulation(task)
         self._objects = ALOHA.dimensions(task)["observation.environment_state"]
-        shapes = {key: (size,) for key, size in ALOHA.dimensions(task).items()}
-        self.observation_shapes = shapes | dict.fromkeys(cameras, (3, *image_size))
+        shapes: dict[str, tuple[int, ...]] = {
+            key: (size,) for key, size in ALOHA.dimensions(task).items()
+        }
+        self.observation_shapes: Mapping[str, tuple[int, ...]] = shapes | dict.fromkeys(
+            cameras, (3, *image_size)
+        )
         self.action_low, self.action_high = _limits(self.physics)
         model = self.physics.model.ptr
         self._film = (

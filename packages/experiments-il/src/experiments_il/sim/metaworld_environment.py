@@ -67,9 +67,14 @@ class MetaWorldEnvironment:
         cameras = cameras or {}
         check_cameras(METAWORLD, cameras, image_size)
         self.task = task
-        self.action_low, self.action_high = -np.ones(ACTION_DIM), np.ones(ACTION_DIM)
-        shapes = {key: (size,) for key, size in METAWORLD.dimensions(task).items()}
-        self.observation_shapes = shapes | dict.fromkeys(cameras, (3, *image_size))
+        self.action_low: NDArray[np.float64] = -np.ones(ACTION_DIM)
+        self.action_high: NDArray[np.float64] = np.ones(ACTION_DIM)
+        shapes: dict[str, tuple[int, ...]] = {
+            key: (size,) for key, size in METAWORLD.dimensions(task).items()
+        }
+        self.observation_shapes: Mapping[str, tuple[int, ...]] = shapes | dict.fromkeys(
+            cameras, (3, *image_size)
+        )
         self._env = make_env(task, seed)
         self._state: NDArray[np.float64] = np.zeros(METAWORLD.dimensions(task)[_STATE_KEY])
         model = self._env.get_wrapper_attr("model")

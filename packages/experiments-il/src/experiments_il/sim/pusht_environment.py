@@ -71,9 +71,14 @@ class PushTEnvironment:
             visualization_height=_FILM_SIZE,
             visualization_width=_FILM_SIZE,
         )
-        self.action_low, self.action_high = np.zeros(2), np.full(2, _SIDE)
-        shapes = {key: (size,) for key, size in PUSHT.dimensions(task).items()}
-        self.observation_shapes = shapes | dict.fromkeys(cameras, (3, *image_size))
+        self.action_low: NDArray[np.float64] = np.zeros(2)
+        self.action_high: NDArray[np.float64] = np.full(2, _SIDE)
+        shapes: dict[str, tuple[int, ...]] = {
+            key: (size,) for key, size in PUSHT.dimensions(task).items()
+        }
+        self.observation_shapes: Mapping[str, tuple[int, ...]] = shapes | dict.fromkeys(
+            cameras, (3, *image_size)
+        )
         self._seed = seed
         self._cameras = tuple(cameras)
 
