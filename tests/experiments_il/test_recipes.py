@@ -23,7 +23,8 @@ LARGE = {path.stem.removesuffix("_small") for path in FOLDER.glob("*_small.yaml"
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in LARGE]
 TOYS = [name for name in RECIPES if name.startswith("il/toy_")]
 IMAGES = "il/button_press_images_small"
-POLICIES = [name for name in RECIPES if name not in {"il/mutual_information_small", *TOYS}]
+SAME = "il/naive_flow_matching_small"  # another name of il/pick_place
+POLICIES = [name for name in RECIPES if name not in {"il/mutual_information_small", SAME, *TOYS}]
 MODELS = sorted(FOLDER.glob("models/*.yaml"))
 
 
@@ -58,6 +59,10 @@ def test_every_recipe_is_shipped() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_has_no_problem(name: str) -> None:
     assert load_experiment(name).problems == []
+
+
+def test_small_flow_matching_is_the_recipe_of_the_tutorial() -> None:
+    assert load_experiment(SAME).resolved.data == load_experiment("il/pick_place").resolved.data
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
