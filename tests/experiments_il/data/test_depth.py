@@ -37,7 +37,7 @@ def write(root: Path) -> Path:
     }
     with LeRobotWriter.create(root, fps=10, features=features) as writer:
         for seed, length in enumerate((4, 3)):
-            action = np.zeros((length, 2), np.float32)
+            action = np.arange(2.0 * length, dtype=np.float32).reshape(length, 2)
             writer.add_episode({"action": action, KEY: frames(length, seed)}, "reach")
     return root
 
