@@ -142,8 +142,9 @@ def test_plan_is_shown_before_anything_is_built(video: tuple[Path, str]) -> None
         prepare_frames(store, [key], is_shown=True, console=console)
     lines = text.getvalue().splitlines()
     assert lines[0] == f"frames of {root} (122 frames of 1 camera, cache: uint8)"
-    assert lines[1] == f"  {key}  uint8 on disk, 4.5 MB, about 1 s to build: cache: uint8"
-    assert lines[2].startswith("  together 4.5 MB in about 1 s; free: ")
+    assert lines[1].startswith(f"  {key}  uint8 on disk, 4.5 MB, about ")
+    assert lines[1].endswith(" to build: cache: uint8")
+    assert lines[2].startswith("  together 4.5 MB in about ")
     assert lines[3] == "  nothing is decoded for a batch: data.num_workers: 0 is fastest"
     assert len(lines) == 4
 

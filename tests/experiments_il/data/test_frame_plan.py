@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,14 @@ def test_plan_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_arrays_need_no_loader_processes() -> None:
     plan = plan_of(CameraPlan("top", "memory", GB, 9.4, "cache: ram"))
     assert plan.advice() == "nothing is decoded for a batch: data.num_workers: 0 is fastest"
+
+
+def test_runs_are_decoded_by_one_process() -> None:
+    plan = replace(plan_of(CameraPlan("top", "decoded", 0, 0.0, "asked")), is_chunked=True)
+    assert plan.advice() == (
+        "frames are decoded once, in runs: data.num_workers: 0, for each loader process would "
+        "decode every run"
+    )
 
 
 @pytest.mark.parametrize(

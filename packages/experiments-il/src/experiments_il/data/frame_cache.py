@@ -71,8 +71,12 @@ class FrameCache:
         """Return the cameras that are planned so far."""
         return dict(self._plans)
 
-    def plan(self, names: Sequence[str]) -> CachePlan:
+    def plan(self, names: Sequence[str], *, is_chunked: bool = False) -> CachePlan:
         """Decide how cameras are kept; those that were decided before stay so.
+
+        Args:
+            names: The cameras.
+            is_chunked: Whether their frames are read in runs.
 
         Raises:
             DatasetError: A video is missing or cannot be decoded.
@@ -90,6 +94,7 @@ class FrameCache:
             folder=None if space is None else space[0],
             free_disk=free,
             free_memory=free_memory(),
+            is_chunked=is_chunked,
         )
         plan.require_space()
         return plan

@@ -23,7 +23,12 @@ _BATCH = 64
 
 
 def prepare_frames(
-    store: ColumnStore, cameras: Sequence[str], *, is_shown: bool, console: Console | None = None
+    store: ColumnStore,
+    cameras: Sequence[str],
+    *,
+    is_shown: bool,
+    is_chunked: bool = False,
+    console: Console | None = None,
 ) -> None:
     """Plan the cameras of a batch together, say so, and build what is not there yet.
 
@@ -31,13 +36,14 @@ def prepare_frames(
         store: The columns.
         cameras: The cameras.
         is_shown: Whether this process speaks for the others.
+        is_chunked: Whether frames are read in runs.
         console: Where to; stderr if None.
 
     Raises:
         DatasetError: A video is missing or cannot be decoded.
         StorageError: What was asked for does not fit.
     """
-    plan = store.cameras.plan(cameras)
+    plan = store.cameras.plan(cameras, is_chunked=is_chunked)
     if is_shown and not all(camera.is_built for camera in plan.cameras):
         _print(plan.lines(), console)
     for camera in plan.work:

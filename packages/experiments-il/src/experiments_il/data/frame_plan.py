@@ -88,6 +88,7 @@ class CachePlan:
         folder: Where files go; None if no folder can be written.
         free_disk: Bytes free there.
         free_memory: Bytes of memory that are free.
+        is_chunked: Whether frames are read in runs.
     """
 
     title: str
@@ -95,6 +96,7 @@ class CachePlan:
     folder: Path | None
     free_disk: int
     free_memory: int
+    is_chunked: bool = False
 
     @property
     def work(self) -> tuple[CameraPlan, ...]:
@@ -150,7 +152,13 @@ class CachePlan:
 
     def advice(self) -> str:
         """Return which number of loader processes suits the plan."""
-        if any(camera.kept in {"decoded", "jpeg"} for camera in self.cameras):
+        is_decoded = any(camera.kept in {"decoded", "jpeg"} for camera in self.cameras)
+        if is_decoded and self.is_chunked:
+            return (
+                "frames are decoded once, in runs: data.num_workers: 0, for each loader process "
+                "would decode every run"
+            )
+        if is_decoded:
             return (
                 "frames are decoded for every batch: data.num_workers: "
                 f"{max(1, _processors() - 1)} keeps this machine's processors busy with it"

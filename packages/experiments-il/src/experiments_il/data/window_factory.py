@@ -220,7 +220,8 @@ class WindowFactory(ABC):
         names = batch_names(features, self._keys, tuple(offsets))
         cameras = [name for name in names if name in features and features[name].is_frame]
         if cameras:
-            prepare_frames(store, cameras, is_shown=is_shown)
+            is_chunked = self._order == "chunked"
+            prepare_frames(store, cameras, is_shown=is_shown, is_chunked=is_chunked)
 
     def _split(self, total: int, chosen: list[int] | None) -> tuple[list[int] | None, list[int]]:
         if self._val_fraction == 0:
