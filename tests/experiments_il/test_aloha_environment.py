@@ -75,3 +75,15 @@ def test_missing_simulator_names_the_install_line(monkeypatch: pytest.MonkeyPatc
     assert str(caught.value) == (
         "gym-aloha needs a package that is not installed: pip install 'experiments-il[aloha]'"
     )
+
+
+def test_film_without_opengl_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    AlohaEnvironment("transfer-cube", 0).close()  # dm_control wants a known library itself
+    monkeypatch.setenv("MUJOCO_GL", "none")
+    environment = AlohaEnvironment("transfer-cube", 0, film=True)
+    environment.reset(0)
+    assert environment.render() is None
+    environment.close()
+    assert caplog.messages[0].endswith(". There will be no video.")

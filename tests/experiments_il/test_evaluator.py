@@ -161,6 +161,16 @@ def test_immediate_interruption_claims_no_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("envs")
+def test_what_cannot_be_drawn_gives_no_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEnvironment, "render", lambda _: None)
+    evaluator = MetaWorldEvaluator("fake", episodes=1, max_steps=3)
+    assert evaluator.evaluate(make_context(tmp_path, ScriptedPolicy()))["n"] == 1
+    assert not (tmp_path / "videos").exists()
+
+
+@pytest.mark.usefixtures("envs")
 def test_broken_episode_is_marked_and_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

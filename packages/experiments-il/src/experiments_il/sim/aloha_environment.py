@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AlohaEnvironment", "require_aloha"]
 
+_LOG = logging.getLogger(__name__)
 _FILM = "film"
 _FILM_SIZE = (240, 320)
 _SOLVED = 4
@@ -44,7 +46,8 @@ class AlohaEnvironment:
         seed: Which sequence of starts.
         cameras: Observation key to the name of a camera.
         image_size: Height and width of these pictures.
-        film: Whether `render()` will be called.
+        film: Whether `render()` will be called. Where pictures cannot be drawn, there is no video,
+            and a warning says so.
 
     Raises:
         MissingPackageError: gym-aloha is not installed.
@@ -79,9 +82,7 @@ class AlohaEnvironment:
         )
         self.action_low, self.action_high = _limits(self.physics)
         model = self.physics.model.ptr
-        self._film = (
-            MujocoCameras(model, {_FILM: "top"}, _FILM_SIZE, shadows=True) if film else None
-        )
+        self._film = _film_camera(model) if film else None
         self._cameras = MujocoCameras(model, cameras, image_size) if cameras else None
 
     @property
@@ -108,10 +109,10 @@ class AlohaEnvironment:
         reward = float(self._control.step(target).reward)
         return Outcome(self._observe(), reward, reward == _SOLVED, done=False)
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return the scene from above `(240, 320, 3)`."""
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return the scene from above `(240, 320, 3)`; None where pictures cannot be drawn."""
         if self._film is None:
-            return np.zeros((*_FILM_SIZE, 3), np.uint8)
+            return None
         picture = self._film.draw(self.physics.data.ptr)[_FILM]
         return np.ascontiguousarray(picture.transpose(1, 2, 0))
 
@@ -175,6 +176,15 @@ def _simulation(task: str) -> tuple[Any, Any]:
         physics, own, float("inf"), control_timestep=constants.DT, flat_observation=False
     )
     return environment, physics
+
+
+def _film_camera(model: Any) -> MujocoCameras | None:
+    """Return the camera of videos, or None where pictures cannot be drawn."""
+    try:
+        return MujocoCameras(model, {_FILM: "top"}, _FILM_SIZE, shadows=True)
+    except UserError as error:
+        _LOG.warning("%s. There will be no video.", error)
+        return None
 
 
 def _limits(physics: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -64,8 +64,11 @@ class Environment(Protocol):
         """Do an action `(action_dim,)`, clipped to the smallest and the largest."""
         ...
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return a picture for people, uint8 `(height, width, 3)` with even sides."""
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture for people, uint8 `(height, width, 3)` with even sides.
+
+        None where pictures cannot be drawn.
+        """
         ...
 
     def close(self) -> None:

@@ -150,8 +150,13 @@ class Lane:
         return self._record(error=f"{type(error).__name__}: {error}")
 
     def _film(self) -> None:
-        if self._frames is not None:
-            self._frames.append(self.environment.render())
+        if self._frames is None:
+            return
+        picture = self.environment.render()
+        if picture is None:
+            self._frames = None
+        else:
+            self._frames.append(picture)
 
     def _save_video(self) -> None:
         if self._frames:
