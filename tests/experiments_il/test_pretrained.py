@@ -151,7 +151,7 @@ def test_without_cache_and_network_the_command_is_said() -> None:
         ("radio_l", "hub", "'radio_l' has no usual repository: write pretrained: hub:OWNER/NAME"),
     ],
 )
-def test_places_that_are_none_are_refused(name: str, source: str, message: str) -> None:
+def test_places_that_are_none_are_refused(name: Any, source: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VisionBackbone(name, pretrained=source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments_il.blocks.camera_pixels import CameraPixels, sinusoidal_grid
-from experiments_il.blocks.vision import VisionBackbone, import_transformers
+from experiments_il.blocks.vision import BackboneName, VisionBackbone, import_transformers
 from experiments_il.blocks.vision_models import ARCHITECTURES, FAMILIES
 from policy_constructor.pretrained import without_pretrained
 
@@ -32,7 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
 CELLS = {"resnet18": (4, 6), "dinov3_convnext_tiny": (4, 6)}
 
 
-def build(name: str, **settings: Any) -> VisionBackbone:
+def build(name: Any, **settings: Any) -> VisionBackbone:
     return VisionBackbone(name, width=8, settings=TINY[name], **settings)
 
 
@@ -198,13 +198,17 @@ def test_backbone_can_be_sent_to_another_process(images: Tensor) -> None:
 
 def test_wrong_names_and_images_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match="there is no backbone 'dinov2_m'; did you mean 'dinov2_"):
-        VisionBackbone("dinov2_m")
+        VisionBackbone("dinov2_m")  # type: ignore[arg-type] # the mistake
     with pytest.raises(ValueError, match=r"Dinov2Config has no field 'hiden_size'; did you mean"):
         VisionBackbone("dinov2_s", settings={"hiden_size": 8})
     with pytest.raises(ValueError, match="width must be a multiple of 4"):
         VisionBackbone("dinov2_s", width=6)
     with pytest.raises(ValueError, match=r"image has shape \(2, 3, 32, 48\), expected 2 frame"):
         build("dinov3_vits16", n_obs_steps=2)(images)
+
+
+def test_names_that_are_checked_are_those_that_exist() -> None:
+    assert list(get_args(BackboneName)) == list(ARCHITECTURES)
 
 
 def test_page_names_every_backbone_with_its_repository() -> None:

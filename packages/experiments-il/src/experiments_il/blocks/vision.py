@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,33 @@ from trainer_core.errors import MissingPackageError
 if TYPE_CHECKING:
     from policy_constructor.ranges import Positive
 
-__all__ = ["VisionBackbone", "import_transformers"]
+__all__ = ["BackboneName", "VisionBackbone", "import_transformers"]
+
+BackboneName: TypeAlias = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "dinov2_s",
+    "dinov2_b",
+    "dinov2_l",
+    "dinov2_reg_s",
+    "dinov2_reg_b",
+    "dinov2_reg_l",
+    "dinov3_vits16",
+    "dinov3_vitb16",
+    "dinov3_vitl16",
+    "dinov3_convnext_tiny",
+    "dinov3_convnext_small",
+    "dinov3_convnext_base",
+    "siglip_b",
+    "siglip_so400m",
+    "siglip2_b",
+    "siglip2_naflex_b",
+    "radio_b",
+    "radio_l",
+    "radio_h",
+]
+"""The models that there are."""
 
 
 class VisionBackbone(nn.Module):
@@ -29,10 +55,7 @@ class VisionBackbone(nn.Module):
     sides that are multiples of its patch) is done here: hand it the camera's bytes.
 
     Args:
-        name: The model: resnet18, resnet34, resnet50; dinov2_s, dinov2_b, dinov2_l and with
-            registers dinov2_reg_s, dinov2_reg_b, dinov2_reg_l; dinov3_vits16, dinov3_vitb16,
-            dinov3_vitl16; dinov3_convnext_tiny, dinov3_convnext_small, dinov3_convnext_base;
-            siglip_b, siglip_so400m, siglip2_b, siglip2_naflex_b; radio_b, radio_l, radio_h.
+        name: The model.
         width: Width D of a token, a multiple of 4.
         pretrained: Weights: a folder with `model.safetensors`, a `.safetensors` file, `hub` (the
             model's usual repository) or `hub:OWNER/NAME`, from the cache if they are there; null:
@@ -61,7 +84,7 @@ class VisionBackbone(nn.Module):
 
     def __init__(
         self,
-        name: str = "dinov2_s",
+        name: BackboneName = "dinov2_s",
         width: Positive = 256,
         pretrained: str | None = None,
         strict: bool = True,
