@@ -39,7 +39,7 @@ def main() -> None:
     """Record, corrupt, train, score; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=["pick-place-v3", "drawer-open-v3"])
-    parser.add_argument("--noise", nargs="+", type=float, default=[0.1, 0.3])
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.3, 0.6])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the training")
     parser.add_argument("--episodes", type=int, default=50, help="of each kind")
     parser.add_argument("--steps", type=int, default=3000, help="of the training")
