@@ -67,13 +67,13 @@ class Running:
         port: Where it listens.
         server: It.
         policy: What it calls.
-        stop: Ends it, and waits until it has.
+        stop: Ends it, and waits until it has; with `free=False` its policy computes on.
     """
 
     port: int
     server: PolicyServer
     policy: CountingPolicy
-    stop: Callable[[], None]
+    stop: Callable[..., None]
 
     @contextmanager
     def connect(self) -> Iterator[ClientConnection]:
@@ -130,8 +130,9 @@ def serve() -> Iterator[Serve]:
         thread.start()
         assert listening.wait(20)
 
-        def end() -> None:
-            policy.gate.set()
+        def end(*, free: bool = True) -> None:
+            if free:
+                policy.gate.set()
             loop, stop = found["stop"]
             if thread.is_alive():
                 loop.call_soon_threadsafe(stop.set)

@@ -192,6 +192,7 @@ def test_overload_is_said_and_passes(serve: Serve) -> None:
             "OverloadError: the server is overloaded: 1 observations wait; send it again"
         )
         running.policy.gate.set()
+        assert unpack(bytes_of(waiting))["actions"][0, 0] == 3
         assert ask(refused, state(2))["actions"][0, 0] == 6
 
 
@@ -279,6 +280,16 @@ def test_stopping_answers_what_is_in_flight(serve: Serve) -> None:
         assert unpack(bytes_of(connection))["actions"][0, 0] == 3
         assert closed_with(connection) == (1001, "the server stops")
         stopped.result(20)
+
+
+def test_policy_that_never_answers_does_not_keep_the_server(serve: Serve) -> None:
+    running = serve(grace_s=0.1)
+    with running.connect() as connection:
+        running.policy.gate.clear()
+        connection.send(pack(state(1)))
+        wait_until(lambda: running.policy.batches == [1])
+        running.stop(free=False)
+        assert closed_with(connection) == (1001, "the server stops")
 
 
 def test_noise_depends_on_connection_and_plan_alone(serve: Serve) -> None:

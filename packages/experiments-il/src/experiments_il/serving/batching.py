@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+
+from experiments_il.serving.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,8 +79,9 @@ class Batcher:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[_Request] = deque()
+        self._unanswered: set[asyncio.Future[Answer]] = set()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy")
+        self._worker = Worker()
         self._running: asyncio.Task[None] | None = None
         self.batches = 0
 
@@ -89,13 +91,18 @@ class Batcher:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Stop; what still waits is cancelled."""
+        """Stop; what still waits is answered with an error."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-        for request in self._waiting:
-            request.answer.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self.abandon()
+        self._worker.stop()
+
+    def abandon(self) -> None:
+        """Answer what waits, or is being computed, with an error."""
+        for answer in list(self._unanswered):
+            if not answer.done():
+                answer.set_exception(OverloadError("the server stops"))
 
     @property
     def waiting(self) -> int:
@@ -117,6 +124,8 @@ class Batcher:
             msg = f"the server is overloaded: {len(self._waiting)} observations wait; send it again"
             raise OverloadError(msg)
         request = _Request(observation, noise, asyncio.get_running_loop().create_future())
+        self._unanswered.add(request.answer)
+        request.answer.add_done_callback(self._unanswered.discard)
         self._waiting.append(request)
         self._arrived.set()
         return await request.answer
@@ -168,4 +177,5 @@ class Batcher:
             together = {key: np.stack([each.observation[key] for each in batch]) for key in keys}
             return self._backend.infer(together, np.stack([each.noise for each in batch]))
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+        chunks: NDArray[Any] = await self._worker.call(compute)
+        return chunks

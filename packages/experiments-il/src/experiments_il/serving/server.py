@@ -132,6 +132,7 @@ class PolicyServer:
             self._is_stopping = True
             server.close(close_connections=False)
             await self._finish()
+            batcher.abandon()  # of a policy that takes longer than the time of grace
             await server.wait_closed()
             self.statistics.batches = batcher.batches
 
