@@ -265,3 +265,12 @@ def test_keys_of_a_mixture_are_known_without_reading(make_dataset: MakeDataset) 
     said: list[Any] = []
     describe({**parameters, "keys": ["control", "grip"]}, lambda *each: said.append(each))
     assert said == [(("keys", 1), "'a' has no key 'grip'")]
+
+
+def test_order_in_runs_is_refused_in_a_mixture(make_dataset: MakeDataset) -> None:
+    with pytest.raises(DatasetError) as caught:
+        build(two(make_dataset, order="chunked"))
+    assert str(caught.value) == (
+        "'small' has an order of its own (order: chunked), which a mixture cannot keep; use "
+        "order: shuffled, with cache: jpeg or uint8 for its videos"
+    )

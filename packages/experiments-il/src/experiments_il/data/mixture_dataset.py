@@ -94,13 +94,15 @@ class MixtureDataset:
         keys: Keys of the batch; None for those that all have.
 
     Raises:
-        DatasetError: A data set lacks a key, or its values have another shape or type.
+        DatasetError: A data set lacks a key, its values have another shape or type, or it has an
+            order of its own.
     """
 
     def __init__(
         self, members: Sequence[Member], counts: Sequence[int], keys: Sequence[str] | None = None
     ) -> None:
         self._members = list(members)
+        _refuse_own_orders(self._members)
         self._counts = np.asarray(counts, np.int64)
         self._ends = np.cumsum(self._counts)
         self._keys = _common_schema(self._members, keys)
@@ -172,6 +174,18 @@ def repetitions(lengths: Mapping[str, int], weights: Mapping[str, float]) -> lis
         )
         raise DatasetError(message)
     return [max(length, round(samples * shares[name])) for name, length in lengths.items()]
+
+
+def _refuse_own_orders(members: Sequence[Member]) -> None:
+    """Refuse data sets that are to be read in an order of their own: a mixture draws from all."""
+    for member in members:
+        offer = getattr(member.dataset, "sample_order", None)
+        if callable(offer) and offer(0) is not None:
+            message = (
+                f"'{member.name}' has an order of its own (order: chunked), which a mixture cannot "
+                "keep; use order: shuffled, with cache: jpeg or uint8 for its videos"
+            )
+            raise DatasetError(message)
 
 
 def _place(
