@@ -147,3 +147,30 @@ def test_the_trials_of_a_sweep_run_side_by_side_and_a_finished_one_is_not_run_ag
     again = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert again.returncode == 0
     assert ": begun\n" not in again.stderr
+
+
+def test_a_program_trains_with_a_trainer_of_its_own(
+    experiment: dict[str, Any], address: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""
+import ray
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from trainer_ray import train_func
+
+ray.init({address!r}, log_to_driver=False)
+result = TorchTrainer(
+    train_func,
+    train_loop_config={{"config": {experiment!r}, "overrides": ["trainer.max_steps=4"]}},
+    scaling_config=ScalingConfig(num_workers=2),
+    run_config=RunConfig(storage_path={str(tmp_path / "ray")!r}),
+).fit()
+"""
+    )
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("completed", 4)
