@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -162,28 +161,36 @@ def to_page(rows: Sequence[Row]) -> str:
             f"| {round(row.success_rate * row.n)}/{row.n} | {low:.0%} to {high:.0%} "
             f"| {training:.0f} | {row.evaluation_s:.0f} | {row.train_s[1]:.0f} |"
         )
+    head = (
+        "# A policy that sees: Meta-World's button from three rendered cameras\n\n"
+        "Written by `OMP_NUM_THREADS=1 python -m benchmarks.image_policy`; raw rows in\n"
+        "[image_policy.json](image_policy.json).\n\n"
+        f"- Recipe `{RECIPE}`: button-press-topdown-v3, pictures of 48x48\n"
+        "  from above, from the side and from the wrist, and the position of the hand. Where the\n"
+        "  button is, only the pictures tell: the rows below without a camera show what is left.\n"
+        "- 50 demonstrations of Meta-World's script, seed 0, noise 0.1: recorded with their\n"
+        f"  pictures in {wall:.0f} s ({cpu:.0f} CPU seconds), once for all rows.\n"
+        f"- {rows[0].steps} steps of 64 samples on one thread of a shared machine, whose\n"
+        f"  load the wall times show; torch {rows[0].torch}; commit {rows[0].commit}.\n"
+        f"- {rows[0].n} goals a training, seed 1000, at most 200 steps; Wilson's intervals.\n\n"
+    )
+    return head + "\n".join(table) + "\n\n" + _verdict(seeing, wall, cpu)
+
+
+def _verdict(seeing: Sequence[Row], wall: float, cpu: float) -> str:
+    """Return whether the policy that sees reaches the goal in time; CPU time decides.
+
+    One thread computes everything, so CPU time is what an idle core takes.
+    """
     worst = min(row.success_rate for row in seeing)
     longest = max(row.train_s[0] - row.evaluation_s for row in seeing) + wall
     busiest = max(row.train_s[1] for row in seeing) + cpu
     met = worst >= GOAL and busiest <= LIMIT_S
     return (
-        "# A policy that sees: Meta-World's button from three rendered cameras\n\n"
-        "Written by `OMP_NUM_THREADS=1 python -m benchmarks.image_policy`; raw rows in\n"
-        "[image_policy.json](image_policy.json).\n\n"
-        f"- Recipe `{RECIPE}`: button-press-topdown-v3, pictures of 48x48 from above, from the "
-        "side and\n  from the wrist, and the position of the hand. Where the button is, only the "
-        "pictures tell.\n"
-        f"- 50 demonstrations of Meta-World's script, seed 0, noise 0.1: recorded with their "
-        f"pictures in\n  {wall:.0f} s ({cpu:.0f} CPU seconds).\n"
-        f"- {rows[0].steps} steps of 64 samples on one thread of a shared machine "
-        f"({platform.machine()}); torch {rows[0].torch};\n  commit {rows[0].commit}.\n"
-        f"- {rows[0].n} goals a training, seed 1000, at most 200 steps; intervals: Wilson.\n\n"
-        + "\n".join(table)
-        + f"\n\nGoal: {GOAL:.0%} after at most 20 minutes on a CPU. "
-        + ("Met" if met else "Missed")
-        + f": at least {worst:.0%}; recording, training and evaluation take at most "
-        f"{busiest / 60:.0f} CPU minutes,\nrecording and training {longest / 60:.0f} minutes of "
-        "wall time here.\n"
+        f"Goal: {GOAL:.0%} after at most 20 minutes on a CPU. {'Met' if met else 'Missed'}: the "
+        f"worst seed has {worst:.0%}; recording,\ntraining and evaluation take at most "
+        f"{busiest / 60:.1f} minutes of CPU time, which is what an idle core needs.\nRecording and "
+        f"training took up to {longest / 60:.0f} minutes of wall time beside other work.\n"
     )
 
 
