@@ -189,7 +189,7 @@ def _verdict(seeing: Sequence[Row], wall: float, cpu: float) -> str:
     return (
         f"Goal: {GOAL:.0%} after at most 20 minutes on a CPU. {'Met' if met else 'Missed'}: the "
         f"worst seed has {worst:.0%}; recording,\ntraining and evaluation take at most "
-        f"{busiest / 60:.1f} minutes of CPU time, which is what an idle core needs.\nRecording and "
+        f"{busiest / 60:.1f} minutes of CPU time, about what an idle core needs.\nRecording and "
         f"training took up to {longest / 60:.0f} minutes of wall time beside other work.\n"
     )
 
