@@ -83,6 +83,7 @@ _METAWORLD: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "CFG-VQ-VAE": ("il/cfg_vqvae_small", ()),
     "regression": ("il/regression_small", ()),
+    "flow matching, 7000 steps": ("il/pick_place", ("params.steps=7000",)),
     "VFP, flow_prior": ("il/vfp_small", ("trainer.beta=0.001",)),
 }
 
