@@ -32,15 +32,6 @@ POLICIES = [
     pytest.param("il/vfp_single_expert_small", [TWO_STEPS], marks=pytest.mark.slow),
     pytest.param("il/vfp_single_expert_depth_small", [TWO_STEPS], marks=pytest.mark.slow),
 ]
-RECIPES = [
-    "il/pick_place",
-    "il/regression_small",
-    "il/vfp_small",
-    "il/cfg_vqvae_small",
-    "il/button_press_images_small",
-    "il/vfp_single_expert_small",
-    "il/vfp_single_expert_depth_small",
-]
 STATS: dict[str, Any] = {
     "observation.state": {"mode": "mean_std", "mean": [1.0] * 39, "std": [2.0] * 39},
     "action": {"mode": "mean_std", "mean": [0.5] * 4, "std": [0.1] * 4},
@@ -84,9 +75,11 @@ def test_traced_policy_acts_as_itself_for_any_batch(recipe: str, changes: list[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_program_of_onnx_acts_as_the_policy(recipe: str, tmp_path: Path) -> None:
-    trainer, normalizer, form = build_trainer(recipe, []), Normalizer(STATS), FORMATS["onnx"]
+@pytest.mark.parametrize(("recipe", "changes"), POLICIES)
+def test_program_of_onnx_acts_as_the_policy(
+    recipe: str, changes: list[str], tmp_path: Path
+) -> None:
+    trainer, normalizer, form = build_trainer(recipe, changes), Normalizer(STATS), FORMATS["onnx"]
     exportable = trainer.exportable(normalizer, batch(3))
     form.write(trace(exportable), exportable, tmp_path / form.file)
     program = form.open(tmp_path / form.file)
