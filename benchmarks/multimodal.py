@@ -67,7 +67,9 @@ def _kept(out: Path) -> list[dict[str, Any]]:
 
 def _write(rows: Sequence[dict[str, Any]], out: Path, work: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    ordered = sorted(rows, key=lambda row: (row["part"], row["task"], row["seed"]))
+    # What was asked for names folders of one machine: it stays in the work folder.
+    told = [{key: value for key, value in row.items() if key != "request"} for row in rows]
+    ordered = sorted(told, key=lambda row: (row["part"], row["task"], row["seed"]))
     (out / "multimodal.json").write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     (out / "multimodal.md").write_text(to_page(ordered), encoding="utf-8")
     for modes in ("2", "4"):
