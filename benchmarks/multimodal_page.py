@@ -145,11 +145,11 @@ def _goals(rows: Sequence[Row], modes: str) -> str:
     found = dict(_by_policy(rows))
 
     def worst(policy: str, steps: str) -> float:
-        return max(row["steps"][steps]["off_mode"] for row in found[policy])
+        return max(float(row["steps"][steps]["off_mode"]) for row in found[policy])
 
     def least(policy: str, key: str = "shares") -> float:
         each = [row["steps"]["10"] for row in found[policy]]
-        return min(min(one["shares"]) if key == "shares" else one["entropy"] for one in each)
+        return min(float(min(one[key]) if key == "shares" else one[key]) for one in each)
 
     checks: list[tuple[str, str, Callable[[], bool]]] = []
     if modes == "2":

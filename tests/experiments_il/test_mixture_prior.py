@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments_il.blocks.mixture_prior import MixturePrior
 from experiments_il.blocks.prior import FlowPrior
@@ -22,16 +22,17 @@ def test_likelihood_is_that_of_torch() -> None:
     weights, component = prior._distribution(memory)
     normal = torch.distributions.Normal(component.mean, torch.exp(0.5 * component.log_variance))
     mixture = torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(logits=weights),  # type: ignore[no-untyped-call] # torch leaves it untyped
-        torch.distributions.Independent(normal, 1),  # type: ignore[no-untyped-call] # the same
+        torch.distributions.Categorical(logits=weights),
+        torch.distributions.Independent(normal, 1),
     )
-    expected = -mixture.log_prob(z) / Z  # type: ignore[no-untyped-call] # the same
+    expected = -mixture.log_prob(z) / Z  # type: ignore[no-untyped-call] # torch leaves it untyped
     assert torch.allclose(terms(prior, memory, z), expected, atol=1e-6)
 
 
 def test_draws_follow_the_weights() -> None:
     prior = MixturePrior(Z, WIDTH, 16, components=3)
     last = prior.mlp.layers[-1]
+    assert isinstance(last, nn.Linear)
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
