@@ -99,7 +99,7 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     if name in {"il/cfg_vqvae_small", "il/two_ways_small", "il/vfp_small"}:
         small.append("loss.group=8")
     if name == IMAGES:
-        small += ["params.demonstrations=1", "evaluation.num_envs=1"]
+        small += ["params.demonstrations=1", "params.image_size=[16,16]", "evaluation.num_envs=1"]
     result = run(name, [*small, *short, "run.out_dir=out", "data.root=demonstrations"])
     assert (result.status, result.step) == ("completed", 2)
     assert result.evaluation["n"] == 2
