@@ -50,6 +50,16 @@ def test_expert_hands_the_cube_over() -> None:
     environment.close()
 
 
+def test_physics_that_diverge_are_a_failure() -> None:
+    environment = AlohaEnvironment("transfer-cube", 0)
+    environment.reset(0)
+    environment.physics.data.qvel[:] = 1e12
+    outcome = environment.step(np.zeros(14))
+    assert (outcome.reward, outcome.success, outcome.done) == (0.0, False, True)
+    assert np.isfinite(environment.reset(0)["observation.full_state"]).all()
+    environment.close()
+
+
 def test_insertion_has_no_expert() -> None:
     environment = AlohaEnvironment("insertion", 0)
     with pytest.raises(UserError) as caught:

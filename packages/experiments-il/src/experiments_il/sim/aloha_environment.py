@@ -73,6 +73,7 @@ class AlohaEnvironment:
         self.task = task
         self._seed = seed
         self._control, self.physics = _simulation(task)
+        self._diverged = importlib.import_module("dm_control.rl.control").PhysicsError
         self._objects = ALOHA.dimensions(task)["observation.environment_state"]
         shapes: dict[str, tuple[int, ...]] = {
             key: (size,) for key, size in ALOHA.dimensions(task).items()
@@ -104,9 +105,15 @@ class AlohaEnvironment:
         return self._observe()
 
     def step(self, action: NDArray[Any]) -> Outcome:
-        """Draw the joints to their positions for a fiftieth of a second."""
+        """Draw the joints to their positions for a fiftieth of a second.
+
+        Actions so wild that the physics diverge end the episode, which has failed.
+        """
         target = np.clip(np.asarray(action, np.float64), self.action_low, self.action_high)
-        reward = float(self._control.step(target).reward)
+        try:
+            reward = float(self._control.step(target).reward)
+        except self._diverged:
+            return Outcome(self._observe(), 0.0, success=False, done=True)
         return Outcome(self._observe(), reward, reward == _SOLVED, done=False)
 
     def render(self) -> NDArray[np.uint8] | None:
