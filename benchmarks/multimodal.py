@@ -21,13 +21,14 @@ from benchmarks.multimodal_rows import measure, metaworld_jobs, toy_jobs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PARTS = ("metaworld-both", "metaworld-either", "toy")
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     """Measure what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["toy", "metaworld"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--toy-seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="in Meta-World")
     parser.add_argument("--tasks", nargs="+", default=["reach-v3"], help="in Meta-World")
@@ -36,9 +37,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the page")
     options = parser.parse_args()
     work = options.work.resolve()
-    of_parts = {
-        "metaworld": metaworld_jobs(options.seeds, options.tasks, options.episodes, work),
-        "toy": toy_jobs(options.toy_seeds),
+    of_parts = {"toy": toy_jobs(options.toy_seeds)} | {
+        part: metaworld_jobs(part, options.seeds, options.tasks, options.episodes, work)
+        for part in PARTS[:2]
     }
     rows = _kept(options.out)
     for part in options.parts:
@@ -98,7 +99,8 @@ def _draw(modes: str, work: Path, path: Path) -> None:
         for axis, name in zip(row, steps, strict=True):
             axis.plot(chunks[name][:150, :, 0].T, chunks[name][:150, :, 1].T, lw=0.4, c="C0")
             axis.set(xlim=(-1.6, 1.6), ylim=(-1.4, 1.4), xticks=[], yticks=[])
-            axis.set_title(f"{policy}, {name.removeprefix('steps_')} steps", fontsize=6)
+            count = name.removeprefix("steps_")
+            axis.set_title(f"{policy}, {count} step{'s' * (count != '1')}", fontsize=6)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

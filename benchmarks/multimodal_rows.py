@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class Job:
     """One training and its measurements.
 
     Attributes:
-        part: `toy` or `metaworld`.
+        part: `toy`, `metaworld-both` or `metaworld-either`.
         policy: What the table calls it.
         task: `2` or `4` modes, or a Meta-World name.
         seed: Of the training; data and evaluation are the same for all.
@@ -109,7 +109,6 @@ class Job:
     recipe: str
     overrides: tuple[str, ...] = ()
     episodes: int = 50
-    parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -133,24 +132,52 @@ def toy_jobs(seeds: list[int]) -> list[Job]:
     return jobs
 
 
-def metaworld_jobs(seeds: list[int], tasks: list[str], episodes: int, work: Path) -> list[Job]:
-    """Return the jobs in Meta-World: each policy on each task, trained on the same episodes."""
+def metaworld_jobs(
+    part: str, seeds: list[int], tasks: list[str], episodes: int, work: Path
+) -> list[Job]:
+    """Return the jobs in Meta-World: each policy on each task, trained on the same episodes.
+
+    Args:
+        part: `metaworld-both`: each goal is demonstrated both ways; `metaworld-either`: one way
+            each, by chance.
+        seeds: Of the trainings.
+        tasks: Meta-World names.
+        episodes: Of each evaluation.
+        work: Folder of the demonstrations.
+    """
     jobs = []
     for seed in seeds:
         for task in tasks:
-            data = (
-                "data={_merge_: replace, _type_: metaworld_modes, task: '${params.task}', "
-                f"root: {work}/demonstrations/two-ways-{task}, "
-                "episodes: 50, noise: 0.1, seed: 0, windows: {action: [0, '${params.horizon}']}, "
-                "keys: [observation.state], normalize: {observation.state: mean_std, action: "
-                "min_max}, batch_size: 128}"
-            )
+            data = _both_ways(task, work) if part == "metaworld-both" else _either_way(task, work)
             common = (f"params.task={task}", "params.steps=3000", data, "evaluation=null", *_CHUNKS)
             jobs += [
-                Job("metaworld", policy, task, seed, recipe, (*common, *changes), episodes)
+                Job(part, policy, task, seed, recipe, (*common, *changes), episodes)
                 for policy, (recipe, changes) in _METAWORLD.items()
             ]
     return jobs
+
+
+_WINDOWS = (
+    "windows: {action: [0, '${params.horizon}']}, keys: [observation.state], "
+    "normalize: {observation.state: mean_std, action: min_max}"
+)
+
+
+def _either_way(task: str, work: Path) -> str:
+    return (
+        "data={_merge_: replace, _type_: metaworld_modes, task: '${params.task}', "
+        f"root: {work}/demonstrations/two-ways-{task}, episodes: 50, noise: 0.1, seed: 0, "
+        f"{_WINDOWS}, batch_size: 128}}"
+    )
+
+
+def _both_ways(task: str, work: Path) -> str:
+    sides = ", ".join(
+        f"{side}: {{_type_: data.metaworld_modes, task: {task}, expert: {side}, "
+        f"root: {work}/demonstrations/{side}-{task}, episodes: 50, noise: 0.1, seed: 0, {_WINDOWS}}}"
+        for side in ("left", "right")
+    )
+    return f"data={{_merge_: replace, _type_: mixture, datasets: {{{sides}}}, batch_size: 128}}"
 
 
 def measure(job: Job, work: Path) -> dict[str, Any]:
