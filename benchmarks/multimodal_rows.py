@@ -174,7 +174,8 @@ def _either_way(task: str, work: Path) -> str:
 def _both_ways(task: str, work: Path) -> str:
     sides = ", ".join(
         f"{side}: {{_type_: data.metaworld_modes, task: {task}, expert: {side}, "
-        f"root: {work}/demonstrations/{side}-{task}, episodes: 50, noise: 0.1, seed: 0, {_WINDOWS}}}"
+        f"root: {work}/demonstrations/{side}-{task}, episodes: 50, noise: 0.1, seed: 0, "
+        f"{_WINDOWS}}}"
         for side in ("left", "right")
     )
     return f"data={{_merge_: replace, _type_: mixture, datasets: {{{sides}}}, batch_size: 128}}"
