@@ -100,7 +100,8 @@ def score(work: Path, data: Path, task: str, noise: float, seed: int, steps: int
         "{observation.state: mean_std, action: mean_std}, batch_size: 256}"
     )
     overrides = [lerobot, f"params.task={task}", f"params.steps={steps}"]
-    run("il/mutual_information_small", [*overrides, f"run.seed={seed}", f"run.out_dir={out}"])
+    settings = [*overrides, f"run.seed={seed}", f"run.out_dir={out}"]
+    assert run("il/mutual_information_small", settings).status == "completed"
     assert data_command(["score", str(out)]) == 0
     ranked = json.loads((out / "scores.json").read_text(encoding="utf-8"))["episodes"]
     scores = {each["episode"]: each["score"] for each in ranked}

@@ -193,6 +193,7 @@ def measure(job: Job, work: Path) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     began, cpu = time.perf_counter(), time.process_time()
     result = run(job.recipe, [*job.overrides, f"run.out_dir={out}", f"run.seed={job.seed}"])
+    assert result.status == "completed"
     training_s, training_cpu_s = time.perf_counter() - began, time.process_time() - cpu
     loaded = open_policy(find_policy(out))
     row = {
