@@ -271,7 +271,9 @@ class _ChosenExperts:
 
 def _diagnose(share: Tensor, kl: Tensor) -> dict[str, Tensor | float]:
     """Return what tells whether latent and gate are in use."""
+    entropy = -(share * share.clamp(min=1e-9).log()).sum(dim=-1).mean()
     return {
+        "gate_entropy": entropy,
         "active_latents": (kl.detach().mean(dim=0) > _ACTIVE_KL).float().sum(),
         "gate_certainty": share.max(dim=-1).values.mean(),
         "busiest_expert": routing(share).mean(dim=0).max(),
