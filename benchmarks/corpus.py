@@ -140,10 +140,13 @@ class Corpus:
         for file in experiments:
             if name in file.text:
                 return file.name, []
-        for file in (each for each in experiments if "defaults:" not in each.text):
+        for file in sorted(experiments, key=lambda each: "defaults:" in each.text):
             for entry in file.entries:
                 if entry.path[-1] == "config" and entry.path[-2] in name:
-                    return file.name, [f"{'.'.join(entry.path)}={self.folder / name}"]
+                    component = ".".join(entry.path[:-1])
+                    with_params = any(e.path == (*entry.path[:-1], "params") for e in file.entries)
+                    dropped = [f"~{component}.params"] if with_params else []
+                    return file.name, [f"{component}.config={self.folder / name}", *dropped]
         message = f"no experiment uses {name}"
         raise LookupError(message)
 

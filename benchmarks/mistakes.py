@@ -100,7 +100,8 @@ def single_mistakes(file: YamlText) -> Iterator[Mistake]:
         uses = _uses(file, entry)
         if entry.key is not None:
             yield from _misspelt(file, entry, uses)
-            yield _dropped(file, entry, uses, is_fragment=is_fragment)
+            if not entry.text.startswith("&"):  # an anchor, whose aliases would dangle
+                yield _dropped(file, entry, uses, is_fragment=is_fragment)
             yield from _misplaced(file, entry, uses)
             text, line = file.doubled(entry)
             yield Mistake("duplicated", file.name, _dotted(entry), text, frozenset({line}))
@@ -249,7 +250,9 @@ def _wrong_name(file: YamlText, entry: Entry) -> Iterator[Mistake]:
     for typo in typos(entry.text):
         text = file.with_value(entry, typo)
         lines = frozenset({entry.line})
-        yield Mistake("wrong name", file.name, key, text, lines, wanted=entry.text)
+        is_unknown = key.startswith("data.keys.") and "_type_: lerobot" in file.text
+        wanted = "" if is_unknown else entry.text  # a recipe without the data set it is for
+        yield Mistake("wrong name", file.name, key, text, lines, wanted=wanted, may_pass=is_unknown)
     if entry.name == "_type_":
         other = "model_checkpoint" if "callbacks" not in key else "local"
         text = file.with_value(entry, other)

@@ -83,6 +83,8 @@ class YamlText:
         elif isinstance(node, yaml.SequenceNode):
             pairs = [(None, item) for item in node.value]
         for index, (key, value) in enumerate(pairs):
+            if key is not None and value.start_mark.index < key.start_mark.index:
+                continue  # an alias: what it stands for was there already
             name = str(key.value) if key is not None else str(index)
             entry = self._entry(key, value, (*path, name), lines, in_flow=_is_flow(node))
             yield entry

@@ -11,7 +11,7 @@ from policy_constructor.signatures.values import find_mismatch, is_partly_known,
 from policy_constructor.spelling import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from policy_constructor.config.node import Path
     from policy_constructor.signatures.parameters import Parameter, Signature
@@ -281,21 +281,37 @@ class _Check:
             return
         found = find_mismatch(parameter.annotation, given.node, given.path, self.unchecked)
         if found is None:
+            for place in _near_types(given.node, given.path):
+                self._report_misspelt_type(place)
             return
         misspelt = misspelt_type(found.node)
         if misspelt is not None:
-            self.report(
-                (*found.path, misspelt),
-                f"unknown key {misspelt!r}",
-                on="key",
-                code="unknown-key",
-                suggestions=("_type_",),
-            )
+            self._report_misspelt_type((*found.path, misspelt))
             return
         suggestions: tuple[str, ...] = ()
         if isinstance(found.node.value, str):
             suggestions = nearest(found.node.value, _choices(found.annotation))
         self.report(found.path, found.message, code="wrong-type", suggestions=suggestions)
+
+
+    def _report_misspelt_type(self, place: Path) -> None:
+        self.report(
+            place,
+            f"unknown key {place[-1]!r}",
+            on="key",
+            code="unknown-key",
+            suggestions=("_type_",),
+        )
+
+
+def _near_types(node: Node, path: Path) -> Iterator[Path]:
+    """Yield the keys `_tpye_` of mappings that would be right with any key."""
+    misspelt = misspelt_type(node)
+    if misspelt is not None and misspelt.startswith("_") and misspelt.endswith("_"):
+        yield (*path, misspelt)
+    elif not is_spec(node):
+        for key, child in node.items():
+            yield from _near_types(child, (*path, key))
 
 
 def _equals_default(parameter: Parameter, node: Node) -> bool:

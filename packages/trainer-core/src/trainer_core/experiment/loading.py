@@ -13,6 +13,7 @@ from trainer_core.discovery.plugins import discover
 from trainer_core.discovery.recipes import find_config
 from trainer_core.experiment.batch_keys import BatchCheck
 from trainer_core.experiment.check import ENGINE_KEYS, ComponentCheck
+from trainer_core.experiment.consequences import without_consequences
 from trainer_core.experiment.cross_checks import check_together
 from trainer_core.experiment.model_files import explain_override
 from trainer_core.experiment.model_plans import ModelPlan, plan_models
@@ -133,7 +134,8 @@ def load_experiment(
     if resolved.root.is_mapping:
         _check(experiment)
     of_language = [explain_override(problem, resolved) for problem in resolved.problems]
-    experiment.problems = sort_problems(_once([*of_language, *experiment.problems]))
+    found = _once([*of_language, *experiment.problems])
+    experiment.problems = sort_problems(without_consequences(found))
     if strict and experiment.problems:
         raise ConfigError(experiment.problems)
     return experiment
