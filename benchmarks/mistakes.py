@@ -135,7 +135,7 @@ def _misspelt(file: YamlText, entry: Entry, uses: frozenset[int]) -> Iterator[Mi
     if entry.key is None or (entry.in_flow and len(entry.name) < 2):
         return
     key = _dotted(entry)
-    is_free = _matches(key, FREE)
+    is_free = _matches(key, FREE) or (key.startswith("data.normalize.") and _lacks_data(file))
     for typo in typos(entry.name) if "." not in entry.name else ():
         text = file.replaced(entry.key, typo)
         yield Mistake(
@@ -148,6 +148,11 @@ def _misspelt(file: YamlText, entry: Entry, uses: frozenset[int]) -> Iterator[Mi
             wanted="" if is_free else entry.name,
             may_pass=is_free,
         )
+
+
+def _lacks_data(file: YamlText) -> bool:
+    """Return whether a recipe is for a data set that the user brings: nobody knows its keys."""
+    return "_type_: lerobot" in file.text
 
 
 def _dropped(file: YamlText, entry: Entry, uses: frozenset[int], *, is_fragment: bool) -> Mistake:
@@ -250,8 +255,8 @@ def _wrong_name(file: YamlText, entry: Entry) -> Iterator[Mistake]:
     for typo in typos(entry.text):
         text = file.with_value(entry, typo)
         lines = frozenset({entry.line})
-        is_unknown = key.startswith("data.keys.") and "_type_: lerobot" in file.text
-        wanted = "" if is_unknown else entry.text  # a recipe without the data set it is for
+        is_unknown = key.startswith("data.keys.") and _lacks_data(file)
+        wanted = "" if is_unknown else entry.text
         yield Mistake("wrong name", file.name, key, text, lines, wanted=wanted, may_pass=is_unknown)
     if entry.name == "_type_":
         other = "model_checkpoint" if "callbacks" not in key else "local"

@@ -73,7 +73,7 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> dict[str, An
 
 
 def read_json_mapping(path: Path) -> dict[str, Any]:
-    """Return a file's mapping; an empty one where there is no such file, or something else in it."""
+    """Return a file's mapping; an empty one where there is no such file or another thing in it."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_bytes())
         if isinstance(content, dict):
