@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -29,6 +30,7 @@ TASKS = (*EASY, "push-v3", "pick-place-v3", "peg-insert-side-v3")
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "flow matching"
 GOAL = 0.9
+_SEEDS = 2
 STEPS = dict.fromkeys(POLICIES, 2000)
 """Training steps of each policy: few, so that the tasks tell the policies apart."""
 
@@ -100,6 +102,7 @@ def to_page(rows: Sequence[Row]) -> str:
         "## Success over all seeds\n",
         _success_table(rows),
         _verdict(rows),
+        _seeds_verdict(rows),
         "## Against flow matching, goal by goal\n",
         _PAIRS,
         _paired_table(rows),
@@ -152,6 +155,14 @@ def _verdict(rows: Sequence[Row]) -> str:
         return f"Goal: no policy below {GOAL:.0%} on {' and '.join(EASY)}. Met.\n"
     head = f"Goal: no policy below {GOAL:.0%} on {' and '.join(EASY)}. Missed:\n\n"
     return head + "\n".join(lines) + "\n"
+
+
+def _seeds_verdict(rows: Sequence[Row]) -> str:
+    """Return whether each cell has enough trainings to tell a policy from a lucky seed."""
+    cells = Counter((row.task, row.policy) for row in rows)
+    few = sum(count < _SEEDS for count in cells.values())
+    goal = f"Goal: at least {_SEEDS} training seeds in each cell."
+    return f"{goal} {'Met' if not few else f'Missed in {few} of {len(cells)}'}.\n"
 
 
 def _paired_table(rows: Sequence[Row]) -> str:
