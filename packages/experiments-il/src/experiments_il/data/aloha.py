@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from experiments_il.data.array_source import ArraySource
 from experiments_il.data.episodes import Episodes
-from experiments_il.data.hdf5 import frame_blocks, is_array, open_hdf5, stored_array
+from experiments_il.data.hdf5 import (
+    frame_blocks,
+    group_items,
+    is_array,
+    open_hdf5,
+    stored_array,
+)
 from experiments_il.data.images import image_size
 from experiments_il.data.stored_columns import StoredArray, StoredColumn, is_image, named_columns
 from trainer_core.errors import DatasetError
@@ -145,13 +151,15 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _arrays(path: Path, file: Any, known: dict[str, StoredArray]) -> dict[str, StoredArray]:
-    if "action" not in file:
+    top = group_items(path, file)
+    if not is_array(top.get("action")):
         message = f"{path}: has no 'action'"
         raise DatasetError(message)
+    observations = group_items(path, top["observations"]) if "observations" in top else {}
+    images = group_items(path, observations["images"]) if "images" in observations else {}
     found: dict[str, StoredArray] = {}
-    for prefix in ("", _OBSERVATIONS, _IMAGES):
-        group = file[prefix] if prefix and prefix in file else {} if prefix else file
-        for name, item in group.items():
+    for prefix, items in (("", top), (_OBSERVATIONS, observations), (_IMAGES, images)):
+        for name, item in items.items():
             if is_array(item) and name not in _NOT_COLUMNS:
                 key = f"{prefix}{name}"
                 found[key] = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from experiments_il.data.images import decode_image
-from experiments_il.data.lerobot_format import DEFAULT_FEATURES
+from experiments_il.data.lerobot_format import DEFAULT_FEATURES, MOST_ROWS
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class ArraySource(ABC):
         task: str,
         options: Any = None,
     ) -> None:
+        if int(episodes.stop[-1]) > MOST_ROWS:
+            message = f"{root}: declares {episodes.stop[-1]} frames, more than {MOST_ROWS}"
+            raise DatasetError(message)
         self.root = root
         self.fps = fps
         self.episodes = episodes

@@ -39,9 +39,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
     _require_footer(path)
     try:
         with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                message = f"{path}: column '{twice[0]}' is there twice"
+                raise DatasetError(message)
             if columns is not None:
-                present = set(file.schema_arrow.names)
-                columns = [name for name in columns if name in present]
+                columns = [name for name in columns if name in names]
             return file.read(columns=columns)
     except (pa.ArrowException, OSError) as exc:
         message = f"{path}: cannot be read as parquet: {exc}"
@@ -79,6 +83,9 @@ def read_row_group(path: Path, number: int, column: str) -> Any:
 
 
 def _require_footer(path: Path) -> None:
+    if path.exists() and not path.is_file():  # a pipe or a device would be read without end
+        message = f"{path}: is no regular file"
+        raise DatasetError(message)
     try:
         with path.open("rb") as file:
             file.seek(0, 2)

@@ -62,7 +62,11 @@ class ColumnStore:
         self._cache = ArrayCache(
             source.root, fingerprint, cache_dir, source.variant, in_memory=cache == "none"
         )
-        self._tables = self._cache.open("lowdim", self._lowdim_specs(), self._fill_lowdim)
+        try:
+            self._tables = self._cache.open("lowdim", self._lowdim_specs(), self._fill_lowdim)
+        except MemoryError as exc:
+            message = f"{source.root}: the columns do not fit into memory: {exc}"
+            raise DatasetError(message) from exc
         self.cameras = FrameCache(source, self._cache, cache, decoder)
 
     def __len__(self) -> int:

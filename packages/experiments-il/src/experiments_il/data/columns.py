@@ -70,6 +70,9 @@ def image_blobs(column: Any, feature: Feature, place: Callable[[int], str]) -> l
     _refuse_nulls(array, 1, feature, place)
     blobs = array.field("bytes")
     _refuse_nulls(blobs, 1, feature, place)
+    if not (pa.types.is_binary(blobs.type) or pa.types.is_large_binary(blobs.type)):
+        message = f"'{feature.name}' holds images as {blobs.type}, expected binary"
+        raise DatasetError(message)
     return list(blobs.to_pylist())
 
 

@@ -51,13 +51,13 @@ def _float_columns(source: FrameSource) -> dict[str, NDArray[Any]]:
     for name, feature in own_features(source).items():
         if not feature.dtype.startswith("float"):
             continue
-        column = np.empty((total, *feature.item_shape), feature.dtype)
         try:
+            column = np.empty((total, *feature.item_shape), feature.dtype)
             for rows, values in source.read_columns([name]):
                 column[rows] = values[name]
-        except DatasetError:
+        except (DatasetError, MemoryError):
             continue
-        if np.isfinite(column).all():
+        if column.size and np.isfinite(column).all():
             columns[name] = column.reshape(total, -1)
     return columns
 
@@ -151,7 +151,7 @@ def _wrong_statistic(name: str, column: NDArray[Any], recorded: Mapping[str, Any
     for key in _COMPARED:
         try:
             values = np.asarray(recorded[key], np.float64).reshape(-1)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return f"the recorded '{key}' of '{name}' is missing or no number"
         if values.shape != found[key].shape:
             return (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["frame_blocks", "import_h5py", "is_array", "open_hdf5", "stored_array"]
+__all__ = ["frame_blocks", "group_items", "import_h5py", "is_array", "open_hdf5", "stored_array"]
 
 _IMAGES_AT_ONCE = 32
 
@@ -37,9 +37,51 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except MemoryError as exc:
+        message = f"{path}: an array does not fit into memory: {exc}"
+        raise DatasetError(message) from exc
     except (OSError, RuntimeError) as exc:
         message = f"{path}: cannot be read as HDF5: {exc}"
         raise DatasetError(message) from exc
+
+
+def group_items(path: Path, group: Any) -> dict[str, Any]:
+    """Return what lies in a group of a file, by name.
+
+    Args:
+        path: The file, for messages.
+        group: A group of it.
+
+    Raises:
+        DatasetError: It is no group, or an item is a link to nothing, or lies in another file:
+            whoever made a data set must not choose which files of this machine are read.
+    """
+    h5py = import_h5py()
+    if not isinstance(group, h5py.Group):
+        message = f"{path}: '{group.name.lstrip('/')}' is an array, expected a group"
+        raise DatasetError(message)
+    found: dict[str, Any] = {}
+    for name in group:
+        where = f"{path}: '{f'{group.name}/{name}'.lstrip('/')}'"
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            message = f"{where} is a link to another file, '{link.filename}', which is not read"
+            raise DatasetError(message)
+        item = group.get(name)
+        if item is None or (item.file.filename != group.file.filename):
+            message = f"{where} is a link to nothing in this file"
+            raise DatasetError(message)
+        if isinstance(item, h5py.Dataset) and _lies_elsewhere(item):
+            message = f"{where} keeps its values in another file, which is not read"
+            raise DatasetError(message)
+        found[name] = item
+    return found
+
+
+def _lies_elsewhere(dataset: Any) -> bool:
+    if dataset.is_virtual:
+        return any(source.file_name != "." for source in dataset.virtual_sources())
+    return bool(dataset.external)
 
 
 def is_array(item: Any) -> bool:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["decode_image", "decoder_id", "encode_png", "image_size", "import_pillow"]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# What recordings hold. Pillow knows more, and hands some of it (PostScript) to other programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
 def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
     """Return an encoded image as uint8 `(channels, height, width)`.
 
     Args:
-        blob: The bytes of a PNG (or any format that Pillow knows).
+        blob: The bytes of a PNG, JPEG, WebP, BMP or TIFF.
         shape: The declared `(channels, height, width)`.
         where: Camera, episode and frame, for messages.
 
@@ -32,7 +34,7 @@ def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArra
     image_module = import_pillow()
     channels, height, width = shape
     try:
-        with image_module.open(io.BytesIO(blob)) as image:
+        with image_module.open(io.BytesIO(blob), formats=_FORMATS) as image:
             if image.size != (width, height):
                 found = f"{image.size[1]}x{image.size[0]}"
                 message = f"{where}: the image is {found} (height x width), not {height}x{width}"
@@ -56,7 +58,7 @@ def image_size(blob: bytes, where: str) -> tuple[int, int]:
     """
     image_module = import_pillow()
     try:
-        with image_module.open(io.BytesIO(blob)) as image:
+        with image_module.open(io.BytesIO(blob), formats=_FORMATS) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as exc:
         message = f"{where}: the image cannot be decoded: {exc}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import string
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ __all__ = [
     "DEFAULT_FEATURES",
     "EPISODES_PATH",
     "INFO_PATH",
+    "MOST_ROWS",
+    "MOST_VALUES",
     "NUMERIC_DTYPES",
     "STATS_PATH",
     "TASKS_PATH",
@@ -52,6 +55,11 @@ NUMERIC_DTYPES = frozenset(
 )
 _OTHER_DTYPES = frozenset({"string", "image", "video"})
 _INTEGER_FORMAT = re.compile(r"(0?[1-9])?d?")
+# Far beyond any data set, and small enough that sizes in bytes stay below 2^63.
+MOST_ROWS = 2**31
+MOST_VALUES = 2**28
+_MOST_FPS = 1e6
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,10 @@ class Feature:
     @property
     def is_channel_first(self) -> bool:
         """Return whether an image is declared (C, H, W), as some older sets do."""
-        return bool(self.names) and str(next(iter(self.names))).startswith("channel")
+        names = self.names
+        if not isinstance(names, list | tuple | dict) or not names:
+            return False
+        return str(next(iter(names))).startswith("channel")
 
 
 DEFAULT_FEATURES: tuple[Feature, ...] = (
@@ -199,13 +210,11 @@ def parse_info(document: Mapping[str, Any]) -> LeRobotInfo:
         message = "'features' must be a mapping of names to dtype and shape"
         raise DatasetError(message)
     parsed = {name: parse_feature(name, spec) for name, spec in features.items()}
-    missing = [feature.name for feature in DEFAULT_FEATURES if feature.name not in parsed]
-    if missing:
-        message = f"'features' lacks {', '.join(repr(name) for name in missing)}"
-        raise DatasetError(message)
+    _require_defaults(parsed)
     video_path = document.get("video_path")
+    places = ("episode_chunk", "episode_index") if major == 2 else ("chunk_index", "file_index")
     if any(feature.dtype == "video" for feature in parsed.values()):
-        video_path = _require_template(video_path, "video_path")
+        video_path = _require_template(video_path, "video_path", places, video_key="x")
     data_path = document.get("data_path", DATA_PATH if major == 3 else _V2_DATA_PATH)
     return LeRobotInfo(
         major=major,
@@ -213,7 +222,7 @@ def parse_info(document: Mapping[str, Any]) -> LeRobotInfo:
         features=parsed,
         total_episodes=_require_count(document, "total_episodes"),
         total_frames=_require_count(document, "total_frames"),
-        data_path=_require_template(data_path, "data_path"),
+        data_path=_require_template(data_path, "data_path", places),
         video_path=video_path,
         raw=dict(document),
     )
@@ -229,7 +238,7 @@ def parse_feature(name: str, spec: Any) -> Feature:
         message = f"feature name {name!r} must not be empty or hold a '/'"
         raise DatasetError(message)
     dtype = spec.get("dtype") if isinstance(spec, dict) else None
-    if dtype not in NUMERIC_DTYPES | _OTHER_DTYPES:
+    if not isinstance(dtype, str) or dtype not in NUMERIC_DTYPES | _OTHER_DTYPES:
         message = f"feature '{name}' has dtype {dtype!r}, which this reader does not know"
         raise DatasetError(message)
     shape = spec.get("shape")
@@ -239,6 +248,9 @@ def parse_feature(name: str, spec: Any) -> Feature:
         or not all(type(size) is int and size > 0 for size in shape)
     ):
         message = f"feature '{name}' has shape {shape!r}; expected a list of integers above 0"
+        raise DatasetError(message)
+    if math.prod(shape) > MOST_VALUES:
+        message = f"feature '{name}' has shape {shape!r}, more than {MOST_VALUES} values per frame"
         raise DatasetError(message)
     if dtype in {"image", "video"} and len(shape) != 3:
         message = f"camera '{name}' has shape {shape!r}; expected [height, width, channels]"
@@ -278,6 +290,9 @@ def format_path(template: str, **fields: int | str) -> str:
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path or "\0" in path:
         message = f"path template {template!r} leads out of the data set: {path!r}"
         raise DatasetError(message)
+    if any(len(part.encode()) > _LONGEST_NAME for part in pure.parts):
+        message = f"path template {template[:40]!r}... makes names that no file can have"
+        raise DatasetError(message)
     return path
 
 
@@ -298,9 +313,29 @@ def _read_major(version: Any) -> int:
     return int(match[1] or match[2])
 
 
+def _require_defaults(features: Mapping[str, Feature]) -> None:
+    """Check that LeRobot's own columns are there, as the numbers that rows are found by."""
+    missing = [feature.name for feature in DEFAULT_FEATURES if feature.name not in features]
+    if missing:
+        message = f"'features' lacks {', '.join(repr(name) for name in missing)}"
+        raise DatasetError(message)
+    for default in DEFAULT_FEATURES:
+        found = features[default.name]
+        kinds = ("int", "uint") if default.dtype == "int64" else ("int", "uint", "float")
+        if not found.dtype.startswith(kinds) or found.shape != (1,):
+            message = (
+                f"feature '{default.name}' is {found.dtype} {list(found.shape)}, "
+                f"expected {default.dtype} [1]"
+            )
+            raise DatasetError(message)
+
+
 def _require_fps(fps: Any) -> float:
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < float("inf"):
         message = f"'fps' must be a number above 0, found {fps!r}"
+        raise DatasetError(message)
+    if not 1 / _MOST_FPS <= fps <= _MOST_FPS:
+        message = f"'fps' is {float(min(fps, 1e300)):.4g}: no camera and no robot has that rate"
         raise DatasetError(message)
     return float(fps)
 
@@ -310,11 +345,15 @@ def _require_count(document: Mapping[str, Any], key: str) -> int:
     if type(count) is not int or count < 1:
         message = f"'{key}' must be an integer above 0, found {count!r}"
         raise DatasetError(message)
+    if count > MOST_ROWS:
+        message = f"'{key}' is more than {MOST_ROWS}: info.json is damaged"
+        raise DatasetError(message)
     return count
 
 
-def _require_template(template: Any, key: str) -> str:
+def _require_template(template: Any, key: str, places: tuple[str, str], **fields: int | str) -> str:
     if not isinstance(template, str) or not template:
         message = f"'{key}' must be a path template, found {template!r}"
         raise DatasetError(message)
+    format_path(template, **dict.fromkeys(places, 0), **fields)
     return template

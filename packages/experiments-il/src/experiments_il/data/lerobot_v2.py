@@ -45,10 +45,11 @@ def read_v2_episodes(root: Path, info: LeRobotInfo) -> LeRobotEpisodes:
         if type(length) is not int or length < 1:
             message = f"{path}: episode {episode} has length {length!r}; expected 1 or more"
             raise DatasetError(message)
-    stop = np.cumsum([lengths[episode] for episode in range(info.total_episodes)])
-    if stop[-1] != info.total_frames:
-        message = f"{path}: episodes hold {stop[-1]} frames, info.json counts {info.total_frames}"
+    total = sum(lengths[episode] for episode in range(info.total_episodes))
+    if total != info.total_frames:
+        message = f"{path}: episodes hold {total} frames, info.json counts {info.total_frames}"
         raise DatasetError(message)
+    stop = np.cumsum([lengths[episode] for episode in range(info.total_episodes)])
     number = np.arange(info.total_episodes)
     chunk = number // _chunks_size(root, info)
     cameras = [name for name, feature in info.features.items() if feature.dtype == "video"]
@@ -116,8 +117,11 @@ def _numbered(
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.exists() and not path.is_file():
+        message = f"{path}: is no regular file"
+        raise DatasetError(message)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as exc:
         message = f"{path}: missing; a data set of version 2 has it"
         raise DatasetError(message) from exc
@@ -143,4 +147,4 @@ def _chunks_size(root: Path, info: LeRobotInfo) -> int:
     if type(size) is not int or size < 1:
         message = f"{root}/meta/info.json: 'chunks_size' must be an integer above 0, found {size!r}"
         raise DatasetError(message)
-    return size
+    return min(size, info.total_episodes)  # all in the first chunk is all that more can mean

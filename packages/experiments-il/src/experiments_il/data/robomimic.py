@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from experiments_il.data.array_source import ArraySource
 from experiments_il.data.episodes import Episodes
-from experiments_il.data.hdf5 import frame_blocks, is_array, open_hdf5, stored_array
+from experiments_il.data.hdf5 import (
+    frame_blocks,
+    group_items,
+    is_array,
+    open_hdf5,
+    stored_array,
+)
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.stored_columns import StoredColumn, is_image, named_columns
 from trainer_core.errors import DatasetError
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RobomimicSource", "open_robomimic"]
 
 _OBSERVATIONS = "obs/"
+_MOST_FPS = 1e6
 _OTHERS = {
     "actions": ("action", ""),
     "rewards": ("next.reward", "float32"),
@@ -90,17 +98,18 @@ def open_robomimic(
         DatasetError: The file cannot be read, has no frame rate, or its demonstrations differ.
     """
     with open_hdf5(path) as file:
-        if "data" not in file or not len(file["data"]):
+        demos = _demonstrations(path, file)
+        names = sorted(demos, key=_number)
+        if not names:
             message = f"{path}: has no demonstrations (data/demo_0, ...)"
             raise DatasetError(message)
-        data = file["data"]
-        names = sorted(data, key=_number)
-        arrays = _arrays(path, names[0], data[names[0]])
-        lengths = [_length(path, name, data[name], arrays) for name in names]
-        settings = _env_args(path, data.attrs.get("env_args"))
+        arrays = _arrays(path, names[0], demos[names[0]])
+        lengths = [_length(path, name, demos[name], arrays) for name in names]
+        settings = _env_args(path, file["data"].attrs.get("env_args"))
     if fps is None:
-        fps = settings.get("env_kwargs", {}).get("control_freq")
-    if not isinstance(fps, int | float) or not fps > 0:
+        kwargs = settings.get("env_kwargs")
+        fps = kwargs.get("control_freq") if isinstance(kwargs, dict) else None
+    if not isinstance(fps, int | float) or not 0 < fps <= _MOST_FPS:
         message = f"{path}: records no frame rate; give it with 'fps' (robosuite: often 20)"
         raise DatasetError(message)
     return RobomimicSource(
@@ -121,14 +130,16 @@ def broken_demonstrations(path: Path) -> list[tuple[int, str]]:
     """
     broken = []
     with open_hdf5(path) as file:
-        data = file.get("data", {})
-        names = sorted(data, key=_number)
-        found = [_arrays(path, name, data[name]) for name in names if "actions" in data[name]]
-        richest = max(found, key=len, default={})
+        demos = _demonstrations(path, file)
+        names = sorted(demos, key=_number)
+        richest: dict[str, StoredArray] = {}
+        for name in names:
+            with suppress(DatasetError):
+                richest = max(richest, _arrays(path, name, demos[name]), key=len)
         for number, name in enumerate(names):
             try:
-                _arrays(path, name, data[name])
-                _length(path, name, data[name], richest)
+                _arrays(path, name, demos[name])
+                _length(path, name, demos[name], richest)
             except DatasetError as error:
                 broken.append((number, str(error).removeprefix(f"{path}: ")))
     return broken
@@ -139,27 +150,41 @@ def _number(name: str) -> tuple[int, str]:
     return int(digits[1]) if digits else -1, name
 
 
+def _demonstrations(path: Path, file: Any) -> dict[str, Any]:
+    """Return what lies in `data`, by name; nothing if there is no such group."""
+    return group_items(path, file["data"]) if "data" in group_items(path, file) else {}
+
+
 def _arrays(path: Path, name: str, demo: Any) -> dict[str, StoredArray]:
-    if "actions" not in demo:
+    items = group_items(path, demo)
+    if not is_array(items.get("actions")):
         message = f"{path}: {name} has no 'actions'"
         raise DatasetError(message)
-    observations = demo.get("obs", {})
+    observations = group_items(path, items["obs"]) if "obs" in items else {}
     found = {
         f"{_OBSERVATIONS}{key}": stored_array(item)
         for key, item in observations.items()
         if is_array(item)
     }
-    return found | {key: stored_array(demo[key]) for key in _OTHERS if key in demo}
+    return found | {key: stored_array(items[key]) for key in _OTHERS if is_array(items.get(key))}
 
 
 def _length(path: Path, name: str, demo: Any, arrays: dict[str, StoredArray]) -> int:
     """Return the frames of a demonstration after a look at its arrays."""
-    length = int(demo.attrs.get("num_samples", len(demo["actions"]) if "actions" in demo else 0))
+    group_items(path, demo)
+    counted = demo.attrs.get("num_samples")
+    if counted is None:
+        counted = len(demo["actions"]) if is_array(demo.get("actions")) else 0
+    try:
+        length = int(counted)
+    except (TypeError, ValueError, OverflowError) as exc:
+        message = f"{path}: 'num_samples' of {name} is {counted!r}, expected a number"
+        raise DatasetError(message) from exc
     if length < 1:
         message = f"{path}: {name} has no frames"
         raise DatasetError(message)
     for key, array in arrays.items():
-        if key not in demo:
+        if not is_array(demo.get(key)):
             message = f"{path}: {name} has no '{key}', which other demonstrations have"
             raise DatasetError(message)
         if demo[key].shape != (length, *array.shape):
@@ -173,8 +198,8 @@ def _length(path: Path, name: str, demo: Any, arrays: dict[str, StoredArray]) ->
 
 def _env_args(path: Path, text: Any) -> dict[str, Any]:
     try:
-        document = json.loads(text) if text else {}
-    except ValueError as exc:
+        document = json.loads(text) if isinstance(text, str | bytes) else {}
+    except (ValueError, RecursionError) as exc:
         message = f"{path}: the attribute 'env_args' of 'data' is not JSON: {exc}"
         raise DatasetError(message) from exc
     return document if isinstance(document, dict) else {}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments_il.data.lerobot_format import NUMERIC_DTYPES, Feature, nearest_hint
+from experiments_il.data.lerobot_format import (
+    MOST_VALUES,
+    NUMERIC_DTYPES,
+    Feature,
+    nearest_hint,
+)
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -59,6 +65,9 @@ class StoredColumn:
         Raises:
             DatasetError: The values are neither numbers nor images.
         """
+        if not 0 < math.prod(array.shape) <= MOST_VALUES:
+            message = f"'{key}' has shape {list(array.shape)} per frame: no or too many values"
+            raise DatasetError(message)
         if is_image(array):
             names = None if array.shape[-1] in _CHANNELS else _CHANNEL_FIRST
             return cls(Feature(name, "image", array.shape, names), (key,))

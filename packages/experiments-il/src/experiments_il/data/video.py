@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from experiments_il.data.lerobot_metadata import LeRobotMetadata
 
-__all__ = ["OpenVideo", "VideoFile", "VideoFrames", "import_av"]
+__all__ = ["OpenVideo", "VideoFile", "VideoFrames", "import_av", "require_mp4"]
 
 _TOLERANCE_S = 1e-4
 _MAX_OPEN_FILES = 16
+_MP4_BEGINNINGS = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 
 
 class OpenVideo(Protocol):
@@ -164,8 +165,9 @@ class VideoFile:
         av = import_av()
         self._path = path
         self._error = av.FFmpegError
+        require_mp4(path)
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), format="mp4")
             self._stream = self._container.streams.video[0]
             if self._stream.codec_context is None:
                 message = f"{path}: there is no decoder for the codec of this video"
@@ -284,6 +286,30 @@ class VideoFile:
         return None
 
 
+def require_mp4(path: Path) -> None:
+    """Refuse what is no mp4 file before a decoder looks at it.
+
+    FFmpeg goes by the content: a play list in a file of this name would make it open other files.
+
+    Raises:
+        DatasetError: The path leads to a pipe or a device, or the file begins like no mp4.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        message = f"{path}: is no regular file"
+        raise DatasetError(message)
+    try:
+        with path.open("rb") as file:
+            kind = file.read(8)[4:]
+    except OSError as exc:
+        message = f"{path}: cannot be read as a video: {exc.strerror}"
+        raise DatasetError(message) from exc
+    if kind not in _MP4_BEGINNINGS:
+        message = f"{path}: cannot be read as a video: it does not begin like an mp4 file"
+        raise DatasetError(message)
+
+
 def import_av() -> Any:
     """Return PyAV, or raise `MissingPackageError`."""
     need = "reading and writing videos"
@@ -296,7 +322,10 @@ def _import_decoder(decoder: str) -> Any:
 
 
 def _open_video(path: Path, decoder: str) -> OpenVideo:
-    return TorchcodecFile(path) if decoder == "torchcodec" else VideoFile(path)
+    if decoder == "torchcodec":
+        require_mp4(path)
+        return TorchcodecFile(path)
+    return VideoFile(path)
 
 
 def _decoder_id(decoder: str) -> str:

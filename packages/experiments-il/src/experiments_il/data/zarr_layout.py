@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ZarrLayout", "describe", "read_layout", "zarr_columns"]
 
 _DATA = "data/"
+_LARGEST_DOCUMENT = 2**24
 ENDS = "meta/episode_ends"
 _KINDS = {"f": "float", "i": "int", "u": "uint"}
 
@@ -54,10 +55,13 @@ def read_layout(path: Path) -> ZarrLayout:
         message = f"{path}: no such folder or file"
         raise DatasetError(message)
     try:
-        documents = dict(_folder_documents(path) if path.is_dir() else _zip_documents(path))
-    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+        found = list(_folder_documents(path) if path.is_dir() else _zip_documents(path))
+    except (OSError, ValueError, RecursionError, RuntimeError, zipfile.BadZipFile) as exc:
         message = f"{path}: cannot be read as a zarr store: {exc}"
         raise DatasetError(message) from exc
+    for name, document in found:
+        _refuse_programs(path, name, document)
+    documents = dict(found)
     ends = min((name for name in documents if f"/{name}".endswith(f"/{ENDS}")), key=len, default="")
     if not ends:
         message = f"{path}: has no {ENDS}: not a zarr store of episodes as diffusion_policy writes"
@@ -69,8 +73,8 @@ def read_layout(path: Path) -> ZarrLayout:
         if not name.startswith(f"{prefix}{_DATA}"):
             continue
         key = name.removeprefix(f"{prefix}{_DATA}")
-        shape = document.get("shape")
-        if not isinstance(shape, list) or not shape or "/" in key:
+        shape = _shape(path, key, document)
+        if not shape or "/" in key:
             continue
         arrays[key] = StoredArray(_dtype(path, key, document), tuple(shape[1:]))
         lengths[key] = shape[0]
@@ -118,15 +122,46 @@ def _folder_documents(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in (".zarray", "zarr.json"):
         for group in ("data", "meta"):
             for file in (path / group).glob(f"*/{name}"):
-                yield f"{group}/{file.parent.name}", json.loads(file.read_bytes())
+                if file.is_file():
+                    yield f"{group}/{file.parent.name}", json.loads(file.read_bytes())
 
 
 def _zip_documents(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with zipfile.ZipFile(path) as file:
-        for name in file.namelist():
-            folder, _, last = name.rpartition("/")
+        for entry in file.infolist():
+            folder, _, last = entry.filename.rpartition("/")
             if last in {".zarray", "zarr.json"}:
-                yield folder, json.loads(file.read(name))
+                if entry.file_size > _LARGEST_DOCUMENT:
+                    message = f"'{entry.filename}' unpacks to {entry.file_size} bytes"
+                    raise ValueError(message)
+                yield folder, json.loads(file.read(entry))
+
+
+def _refuse_programs(path: Path, name: str, document: Any) -> None:
+    """Refuse what is no metadata, and arrays of pickles, which are programs when they are read."""
+    if not isinstance(document, dict):
+        message = f"{path}: the metadata of {name} are no mapping"
+        raise DatasetError(message)
+    filters, codecs = document.get("filters"), document.get("codecs")
+    for codec in (document.get("compressor"), *_listed(filters), *_listed(codecs)):
+        if "pickle" in json.dumps(codec).lower():
+            message = f"{path}: {name} holds pickled objects, which are not read: expected numbers"
+            raise DatasetError(message)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _shape(path: Path, key: str, document: Mapping[str, Any]) -> list[int]:
+    """Return the shape of an array; empty for what is none."""
+    shape = document.get("shape")
+    if not isinstance(shape, list):
+        return []
+    if not all(type(size) is int and size >= 0 for size in shape):
+        message = f"{path}: data/{key} has shape {shape}, expected integers"
+        raise DatasetError(message)
+    return shape
 
 
 def _dtype(path: Path, key: str, document: Mapping[str, Any]) -> str:

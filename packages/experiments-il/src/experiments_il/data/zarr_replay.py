@@ -11,7 +11,7 @@ from experiments_il.data.array_source import ArraySource
 from experiments_il.data.episodes import Episodes
 from experiments_il.data.optional_packages import import_optional
 from experiments_il.data.zarr_layout import ENDS, read_layout, zarr_columns
-from trainer_core.errors import DatasetError
+from trainer_core.errors import DatasetError, TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,12 +100,19 @@ def _open_store(path: Path, prefix: str) -> Iterator[Any]:
         finally:
             if is_zip:
                 store.close()
-    except (OSError, KeyError, RuntimeError, ValueError) as exc:
+    except TrainerError:
+        raise
+    except Exception as exc:  # zarr and its codecs raise errors of many kinds
         message = f"{path}: cannot be read as a zarr store: {exc}"
         raise DatasetError(message) from exc
 
 
 def _lengths(path: Path, ends: NDArray[Any], total: int) -> list[int]:
+    if ends.ndim != 1 or ends.dtype.kind not in "iuf":
+        message = (
+            f"{path}: {ENDS} holds {ends.dtype} {list(ends.shape)}, expected a list of numbers"
+        )
+        raise DatasetError(message)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     lengths = ends.astype(np.int64) - starts
     if not len(ends) or (lengths < 1).any():
