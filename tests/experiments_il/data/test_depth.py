@@ -119,3 +119,19 @@ def test_ranges_that_are_none_are_said(info: dict[str, Any], message: str) -> No
         read_depth_range("d", {"is_depth_map": True, **info})
     assert str(caught.value).startswith(message)
     assert read_depth_range("d", {"is_depth_map": False}) is None
+
+
+@pytest.mark.parametrize("shape", [[15, 48, 1], [32, 8, 1]])
+def test_pictures_too_small_for_the_encoder_of_depth_are_refused(
+    tmp_path: Path, shape: list[int]
+) -> None:
+    features = {KEY: {"dtype": "video", "shape": shape, "info": RANGE.to_json()}}
+    with (
+        pytest.raises(DatasetError) as caught,
+        LeRobotWriter.create(tmp_path / "set", fps=10, features=features) as writer,
+    ):
+        writer.add_episode({KEY: np.ones((2, *shape), np.float32)}, "reach")
+    assert str(caught.value) == (
+        f"'{KEY}' has frames of {shape[0]}x{shape[1]}; a depth video needs at least 16 pixels on "
+        "each side, for that is what its encoder takes"
+    )

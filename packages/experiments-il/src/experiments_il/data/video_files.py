@@ -36,6 +36,7 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {
 """Encoder and its settings by codec."""
 _DEPTH_CODEC = "hevc"
 _DEPTH_ENCODER = ("libx265", {"x265-params": "lossless=1:log-level=error"})
+_SMALLEST_DEPTH = 16
 
 _GROUP = 2  # a key frame at least every other frame: frames are read in random order
 _PIXEL_FORMAT = "yuv420p"
@@ -82,7 +83,7 @@ class VideoFileWriter:
         max_mb: Size in MiB that a file should not reach.
 
     Raises:
-        DatasetError: A side of the frames is odd, which these codecs cannot hold.
+        DatasetError: A side of the frames is odd or too short, which these codecs cannot hold.
         MissingPackageError: PyAV is not installed.
     """
 
@@ -115,6 +116,12 @@ class VideoFileWriter:
             message = (
                 f"'{feature.name}' has frames of {height}x{width}x{channels}; a video needs even "
                 "sides and 3 channels: record it as images, or crop it"
+            )
+            raise DatasetError(message)
+        if self._depth is not None and min(height, width) < _SMALLEST_DEPTH:
+            message = (
+                f"'{feature.name}' has frames of {height}x{width}; a depth video needs at least "
+                f"{_SMALLEST_DEPTH} pixels on each side, for that is what its encoder takes"
             )
             raise DatasetError(message)
 
