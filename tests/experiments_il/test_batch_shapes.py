@@ -49,6 +49,24 @@ def test_data_set_that_is_not_there_is_not_described(tmp_path: Path) -> None:
     assert describe({"root": str(tmp_path / "none")}, reported) is None
 
 
+@pytest.mark.parametrize(
+    ("spec", "place", "key"),
+    [
+        ({"reference": "observation.sate"}, ("action", "reference"), "observation.sate"),
+        ({"reference": "observation.state"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_reference_of_relative_actions_must_be_a_key(
+    spec: dict[str, Any], place: tuple[str, ...] | None, key: str | None
+) -> None:
+    found: list[Any] = []
+    parameters = {"root": str(DATA / SETS[0]), "relative_actions": {"action": spec}}
+    describe(parameters, lambda *said: found.append(said[:2]))
+    message = f"the data set has no key {key!r}"
+    assert found == ([(("relative_actions", *place), message)] if place else [])
+
+
 def test_broken_metadata_are_reported_at_the_folder(tmp_path: Path) -> None:
     found = []
     info = tmp_path / "meta" / "info.json"

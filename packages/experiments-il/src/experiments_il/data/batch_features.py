@@ -11,9 +11,18 @@ if TYPE_CHECKING:
     from experiments_il.data.lerobot_format import Feature
     from trainer_core.protocols import Batch
 
-__all__ = ["INDEX_KEY", "BatchFeature", "batch_names", "describe_key", "empty_batch"]
+__all__ = [
+    "DEFAULT_REFERENCE",
+    "INDEX_KEY",
+    "BatchFeature",
+    "batch_names",
+    "describe_key",
+    "empty_batch",
+]
 
 INDEX_KEY = "index"
+DEFAULT_REFERENCE = "observation.state"
+"""What relative actions are relative to if nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)

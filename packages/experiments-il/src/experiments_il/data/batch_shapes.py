@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments_il.data.batch_features import batch_names, describe_key
+from experiments_il.data.batch_features import DEFAULT_REFERENCE, batch_names, describe_key
 from experiments_il.data.lerobot_format import INFO_PATH, read_info
 from policy_constructor.spelling import nearest
 from trainer_core.errors import DatasetError
@@ -63,6 +63,18 @@ def describe_named(parameters: Mapping[str, Any], report: BatchReport) -> BatchS
     return {**shapes, "index": ()}
 
 
+def _references(relative: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return the place of each reference of relative keys, and its key."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for key, spec in relative.items():
+        given = spec.get("reference") if isinstance(spec, dict) else None
+        if isinstance(given, str):
+            found.append((("relative_actions", key, "reference"), given))
+        elif given is None:
+            found.append((("relative_actions", key), DEFAULT_REFERENCE))
+    return found
+
+
 def _report_crooked(windows: Mapping[str, Any], report: BatchReport) -> bool:
     """Report windows of no frames; return whether there are any."""
     crooked = [key for key, span in windows.items() if len(span) != 2 or span[0] >= span[1]]
@@ -83,6 +95,7 @@ def describe_features(
     named += [("normalize", key) for key in parameters.get("normalize") or {}]
     named += [("relative_actions", key) for key in parameters.get("relative_actions") or {}]
     places: list[tuple[tuple[str | int, ...], str]] = [((name, key), key) for name, key in named]
+    places += _references(parameters.get("relative_actions") or {})
     places += [(("keys", index), key) for index, key in enumerate(keys or ())]
     wrong = [each for each in places if each[1] not in features and each[1] not in _ALWAYS]
     for place, key in wrong:

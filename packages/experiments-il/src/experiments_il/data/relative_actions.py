@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments_il.data.batch_features import DEFAULT_REFERENCE
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.statistics import MODES, column_statistics
 from experiments_il.data.windows import EdgeDistances, Window
@@ -37,7 +38,6 @@ __all__ = [
     "with_reference",
 ]
 
-DEFAULT_REFERENCE = "observation.state"
 _STEPS_LOOKED_AT = 2**22
 
 
