@@ -59,6 +59,9 @@ class ExportedPolicy:
     def unnormalize(self, key: str, value: Tensor) -> Tensor:
         """Return a tensor in the units of the data set.
 
+        A key that was made relative (`relative` of its statistics) stays the difference to its
+        reference; whoever acts on it adds the reference, as `experiments_il.load_policy` does.
+
         Raises:
             KeyError: There are no statistics of this key.
         """
