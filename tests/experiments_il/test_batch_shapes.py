@@ -84,6 +84,7 @@ def test_broken_metadata_are_reported_at_the_folder(tmp_path: Path) -> None:
     [
         ("data.windows={acton: [0, 8]}", "data.windows.acton: the data set has no key 'acton'"),
         ("data.windows.action=[8, 0]", "data.windows.action: " + "expected two integers"),
+        ("data.windows.action=[0, 9999999]", "data.windows.action: reaches 9999999 frames from"),
         ("data.normalize={acton: identity}", "data.normalize.acton: the data set has no key"),
         ("data.keys=[next.don]", "data.keys.0: the data set has no key 'next.don'"),
         ("data.keys=[next.done]", "data: the batches of data.metaworld have no 'observation"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -23,8 +24,11 @@ from tests.experiments_il.data.damaged import (
 )
 
 from experiments_il.data.arrow import pa, pq
+from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.fault_finding import find_faults
+from policy_constructor.errors import ConfigError
 from trainer_core import cli
+from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +162,29 @@ def test_odd_names_and_statistics_do_not_end_a_check(copied: Callable[[str], Pat
     stats["action"]["max"] = [10**400, 0]
     (root / "meta/stats.json").write_text(json.dumps(stats))
     assert said(root) == ": the recorded 'max' of 'action' is missing or no number"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"windows": {"action": [-(10**12), 1]}},
+            "data.windows.action: reaches 1000000000000 frames from the sample, more than 1000000",
+        ),
+        (
+            {"delta_timestamps": {"action": [math.inf]}},
+            "delta_timestamps.action: inf s is more than 1000000 frames away",
+        ),
+        ({"episodes": [10**30]}, "no episode 1000000000000000000000000000000; the data set has"),
+        ({"episodes": [0, -1]}, "no episode -1; the data set has episodes 0 to 2"),
+    ],
+)
+def test_numbers_beyond_any_data_set_are_refused(
+    healthy: dict[str, Path], parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, DatasetError)) as caught:
+        LeRobotFactory(str(healthy["aloha"].with_name("aloha.source")), **parameters).build({}, {})
+    assert message in str(caught.value)
 
 
 def relink(group: Any, name: str, link: Any) -> None:

@@ -112,6 +112,8 @@ def test_policy_asks_for_the_state_it_is_relative_to(root: Path, kind: Any) -> N
         ({"dims": None}, "has 3 dimensions, 'observation.state' 4: say with 'dims' which"),
         ({"dims": [0, 1]}, "relative_actions.action: 3 dimensions, 'dims' has 2 entries"),
         ({"dims": [0, 1, 4]}, "'dims' names 4; 'observation.state' has the dimensions 0 to 3"),
+        ({"dims": [0, 1, 2.0]}, "'dims' names 2.0; 'observation.state' has the dimensions 0 to 3"),
+        ({"dims": 3}, "'dims' is 3, expected a list of numbers and null"),
         ({"refrence": "x"}, "there is no 'refrence'; it has reference and dims"),
         ({"reference": "observation.stat"}, "no key 'observation.stat'; did you mean"),
         ({"reference": "next.done"}, "'next.done' is bool [1], expected a vector of floats"),

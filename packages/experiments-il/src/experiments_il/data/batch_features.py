@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_REFERENCE",
+    "FARTHEST",
     "INDEX_KEY",
     "BatchFeature",
     "batch_names",
@@ -20,6 +21,8 @@ __all__ = [
     "empty_batch",
 ]
 
+FARTHEST = 1_000_000
+"""Frames that a window may reach from a sample: hours of any recording."""
 INDEX_KEY = "index"
 DEFAULT_REFERENCE = "observation.state"
 """What relative actions are relative to if nothing else is said."""

@@ -8,7 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments_il.data.batch_features import DEFAULT_REFERENCE, batch_names, describe_key
+from experiments_il.data.batch_features import (
+    DEFAULT_REFERENCE,
+    FARTHEST,
+    batch_names,
+    describe_key,
+)
 from experiments_il.data.lerobot_format import INFO_PATH, read_info
 from policy_constructor.spelling import nearest
 from trainer_core.errors import DatasetError
@@ -81,7 +86,15 @@ def _report_crooked(windows: Mapping[str, Any], report: BatchReport) -> bool:
     for key in crooked:
         message = "expected two integers [start, stop] with start < stop, found {}"
         report(("windows", key), message.format(windows[key]))
-    return bool(crooked)
+    far = [key for key, span in windows.items() if key not in crooked and _reach(span) > FARTHEST]
+    for key in far:
+        message = f"reaches {_reach(windows[key])} frames from the sample, more than {FARTHEST}"
+        report(("windows", key), message)
+    return bool(crooked or far)
+
+
+def _reach(span: list[int]) -> int:
+    return max(abs(end) for end in span)
 
 
 def describe_features(

@@ -242,15 +242,14 @@ def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDAr
     count = len(store.source.episodes)
     if episodes is None:
         return np.arange(count)
-    chosen = np.unique(np.asarray(list(episodes), np.int64))
-    outside = [episode for episode in chosen.tolist() if not 0 <= episode < count]
-    if outside or not chosen.size:
+    outside = sorted(episode for episode in episodes if not 0 <= episode < count)
+    if outside or not len(episodes):
         wrong = (
             f"no episode {outside[0]}" if outside else "no episodes to choose from an empty list"
         )
         message = f"{store.source.root}: {wrong}; the data set has episodes 0 to {count - 1}"
         raise DatasetError(message)
-    return chosen
+    return np.unique(np.asarray(list(episodes), np.int64))
 
 
 def _rows_of(store: ColumnStore, chosen: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -123,10 +123,17 @@ def _checked(
             "which belongs to which, null for those that stay absolute"
         )
         raise DatasetError(message)
+    if not isinstance(dims, list | tuple):
+        message = f"relative_actions.{key}: 'dims' is {dims!r}, expected a list of numbers and null"
+        raise DatasetError(message)
     if len(dims) != own:
         message = f"relative_actions.{key}: {own} dimensions, 'dims' has {len(dims)} entries"
         raise DatasetError(message)
-    wrong = [each for each in dims if each is not None and each not in range(other)]
+    wrong = [
+        each
+        for each in dims
+        if each is not None and not (type(each) is int and each in range(other))
+    ]
     if wrong:
         message = (
             f"relative_actions.{key}: 'dims' names {wrong[0]!r}; '{reference}' has the dimensions "

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments_il.data.batch_features import FARTHEST
 from policy_constructor.errors import ConfigError, Problem
 from trainer_core.errors import DatasetError
 
@@ -263,6 +264,15 @@ class WindowFactory(ABC):
             )
             for key, span in self._windows.items()
             if len(span) != 2 or span[0] >= span[1]
+        ]
+        problems += [
+            Problem(
+                f"reaches {max(map(abs, span))} frames from the sample, more than {FARTHEST}",
+                path=f"data.windows.{key}",
+                code="wrong-value",
+            )
+            for key, span in self._windows.items()
+            if span and max(map(abs, span)) > FARTHEST
         ]
         problems += [
             Problem("expected at least one time difference", path=f"data.delta_timestamps.{key}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from experiments_il.data.batch_features import FARTHEST
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -109,11 +110,15 @@ def frame_offsets(
 
     Raises:
         DatasetError: A difference is not a whole number of frames within `tolerance_s`; all such
-            are listed with the nearest valid value.
+            are listed with the nearest valid value. Or it is too large for any episode.
     """
     offsets: dict[str, tuple[int, ...]] = {}
     wrong: list[str] = []
     for key, deltas in delta_timestamps.items():
+        far = [delta for delta in deltas if not abs(delta * fps) <= FARTHEST]
+        if far:
+            message = f"delta_timestamps.{key}: {far[0]:g} s is more than {FARTHEST} frames away"
+            raise DatasetError(message)
         frames = [round(delta * fps) for delta in deltas]
         offsets[key] = tuple(frames)
         wrong += [
