@@ -93,8 +93,9 @@ def test_unknown_shape_of_an_observation_is_said() -> None:
     with pytest.raises(UserError) as error:
         trainer.exportable(Normalizer(STATS), {})
     assert str(error.value) == (
-        "the checkpoint does not tell the shape of 'observation.state': it was saved by an "
-        "earlier version; go on training for a step to have it saved again"
+        "the checkpoint does not tell the shape of 'observation.state': its data set has no "
+        "'features' with that key, or an earlier version saved it; go on training for a step to "
+        "have it saved again"
     )
 
 

@@ -17,6 +17,7 @@ from experiments_il.data.lerobot_source import open_lerobot
 from experiments_il.data.mixture import MixtureFactory
 from experiments_il.data.mixture_shapes import describe
 from policy_constructor.errors import ConfigError
+from trainer_core.checkpoint.data_description import describe_data
 from trainer_core.discovery.plugins import discover
 from trainer_core.errors import DatasetError
 from trainer_core.experiment.loading import load_experiment
@@ -274,3 +275,13 @@ def test_order_in_runs_is_refused_in_a_mixture(make_dataset: MakeDataset) -> Non
         "'small' has an order of its own (order: chunked), which a mixture cannot keep; use "
         "order: shuffled, with cache: jpeg or uint8 for its videos"
     )
+
+
+def test_mixture_tells_what_its_batches_hold(make_dataset: MakeDataset) -> None:
+    mixture = build(two(make_dataset, **WINDOW))["dataset"]
+    batch = mixture.__getitems__([0, 5, 20])
+    told = describe_data(mixture)["keys"]
+    assert set(told) == set(batch) == set(mixture.keys)
+    for key, values in batch.items():
+        assert told[key]["shape"] == list(values.shape[1:])
+        assert told[key]["dtype"] == str(values.dtype).removeprefix("torch.")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -32,6 +32,16 @@ def test_few_batches_are_learnt_by_heart(train: Train) -> None:
 def test_validation_stops_after_its_batches(train: Train) -> None:
     found = sizes(train, "data.val_size=11", "trainer.limit_val_batches=2")
     assert found[:2] == (22, 8)
+
+
+def test_first_samples_tell_what_the_data_set_tells() -> None:
+    class Told(list[int]):
+        features: ClassVar[dict[str, int]] = {"x": 1}
+        fps = 10.0
+
+    told, silent = FirstSamples(Told([5, 6]), 1), FirstSamples([5, 6], 1)
+    assert (told.features, told.fps) == ({"x": 1}, 10.0)
+    assert (silent.features, silent.fps) == ({}, None)
 
 
 def test_first_samples_are_read_one_by_one_too() -> None:

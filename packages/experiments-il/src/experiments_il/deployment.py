@@ -69,8 +69,9 @@ def make_exportable(
     for key in policy.observation_keys:
         if key not in batch:
             msg = (
-                f"the checkpoint does not tell the shape of '{key}': it was saved by an earlier "
-                "version; go on training for a step to have it saved again"
+                f"the checkpoint does not tell the shape of '{key}': its data set has no "
+                "'features' with that key, or an earlier version saved it; go on training for a "
+                "step to have it saved again"
             )
             raise UserError(msg)
         value = batch[key]

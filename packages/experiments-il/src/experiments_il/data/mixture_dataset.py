@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from experiments_il.data.batch_features import BatchFeature
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class MixtureDataset:
         _refuse_own_orders(self._members)
         self._counts = np.asarray(counts, np.int64)
         self._ends = np.cumsum(self._counts)
-        self._keys = _common_schema(self._members, keys)
+        self._features = _common_schema(self._members, keys)
+        self._keys = tuple(self._features)
 
     def __len__(self) -> int:
         """Return the samples of an epoch."""
@@ -115,6 +117,11 @@ class MixtureDataset:
     def keys(self) -> tuple[str, ...]:
         """Return the keys of a batch."""
         return (*self._keys, DATASET_KEY)
+
+    @property
+    def features(self) -> dict[str, BatchFeature]:
+        """Return shape and dtype of every key of a batch, without the batch dimension."""
+        return {**self._features, DATASET_KEY: BatchFeature((), "int64")}
 
     @property
     def fps(self) -> float | None:
@@ -201,8 +208,10 @@ def _place(
         column[place] = value
 
 
-def _common_schema(members: Sequence[Member], keys: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the keys of a batch, after a look at the first sample of each data set."""
+def _common_schema(
+    members: Sequence[Member], keys: Sequence[str] | None
+) -> dict[str, BatchFeature]:
+    """Return what a batch holds by key, after a look at the first sample of each data set."""
     first = {member.name: member.read(np.zeros(1, np.int64)) for member in members}
     (name, known), *others = first.items()
     if keys is None:
@@ -223,10 +232,15 @@ def _common_schema(members: Sequence[Member], keys: Sequence[str] | None) -> tup
                     f"in '{other}'; use pad, rename it, or leave it out of keys"
                 )
                 raise DatasetError(message)
-    return tuple(wanted)
+    return {key: _feature(known[key]) for key in wanted}
+
+
+def _feature(values: Any) -> BatchFeature:
+    if not isinstance(values, torch.Tensor):
+        return BatchFeature((), "str")
+    return BatchFeature(tuple(values.shape[1:]), str(values.dtype).removeprefix("torch."))
 
 
 def _describe(values: Any) -> str:
-    if not isinstance(values, torch.Tensor):
-        return "text"
-    return f"{str(values.dtype).removeprefix('torch.')} {list(values.shape[1:])}"
+    feature = _feature(values)
+    return "text" if feature.dtype == "str" else f"{feature.dtype} {list(feature.shape)}"

@@ -35,6 +35,16 @@ class FirstSamples:
         """Return one sample."""
         return self.dataset[index]
 
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """Return what the data set tells of its batches; nothing if it tells nothing."""
+        return getattr(self.dataset, "features", None) or {}
+
+    @property
+    def fps(self) -> float | None:
+        """Return the data set's frames per second, if it tells them."""
+        return getattr(self.dataset, "fps", None)
+
 
 def limit_data(data: Mapping[str, Any], config: ExperimentConfig) -> tuple[Any, Any]:
     """Return the training and the validation split, cut as the `trainer:` section asks.
