@@ -96,6 +96,13 @@ def test_groups_work_with_a_factory_and_its_own_schedule(build: Build) -> None:
             "optimizer.no_decay: expected one of 'norm_and_bias', found true",
         ),
         (
+            {"_type_": "adamw_warmup_cosine_decay", "warmup_steps": 9, "total_steps": 5},
+            (
+                "optimizer.warmup_steps: warmup_steps must be at least 0 and below the number of "
+                "steps (5), got 9"
+            ),
+        ),
+        (
             {"_type_": "adamw_warmup_cosine_decay", "warmup_steps": 99},
             (
                 "optimizer.warmup_steps: warmup_steps must be at least 0 and below the number of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ from torch.nn.parameter import UninitializedParameter
 
 from policy_constructor.errors import ConfigError
 from policy_constructor.spelling import nearest
-from trainer_core.errors import UserError
+from trainer_core.errors import MissingPackageError, UserError
 from trainer_core.instantiate import instantiate, load_component, placed
 from trainer_core.optim import ClassOptimizerFactory, ClassSchedulerFactory, ScheduleHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import torch
     from torch import Tensor, nn
@@ -77,7 +78,7 @@ def build_optimizers(
             for name, parameters in trained[key].items()
             for group in split_parameters(name, parameters, section)
         ]
-        with placed(loaded.resolved, *places[key]):
+        with _refusals(loaded, places[key]), placed(loaded.resolved, *places[key]):
             factories[key] = optimizer_factory(section.component, loaded.plugins)
             optimizers[key] = factories[key].build(groups)
         _require_known_settings(loaded, places[key], section, factories[key], optimizers[key])
@@ -167,11 +168,19 @@ def _own_schedule(
     total_steps: int,
 ) -> ScheduleHandle:
     """Return the schedule that an optimizer's factory brings; its complaint gets a place."""
-    try:
+    has_own = owner and loaded.resolved.node(*owner, "optimizer") is not None
+    with _refusals(loaded, (*(owner if has_own else ()), "optimizer")):
         return ScheduleHandle(factory.schedule(optimizer, total_steps))
+
+
+@contextmanager
+def _refusals(loaded: LoadedExperiment, place: Path) -> Iterator[None]:
+    """Give a value that a component refuses its place: the key that the message begins with."""
+    try:
+        yield
+    except MissingPackageError:
+        raise
     except UserError as error:
-        has_own = owner and loaded.resolved.node(*owner, "optimizer") is not None
-        place: Path = (*(owner if has_own else ()), "optimizer")
         named = str(error).partition(" ")[0]
         exact = (*place, named) if loaded.resolved.node(*place, named) is not None else place
         raise ConfigError(loaded.resolved.problem(exact, str(error))) from error
