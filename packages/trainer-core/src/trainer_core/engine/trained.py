@@ -21,7 +21,7 @@ from trainer_core.checkpoint.document import read_state
 from trainer_core.checkpoint.packing import unpack
 from trainer_core.discovery.plugins import discover
 from trainer_core.engine.optimizers import optimizer_factory
-from trainer_core.errors import CheckpointError
+from trainer_core.errors import CheckpointError, UserError
 from trainer_core.experiment.model_plans import plan_models
 from trainer_core.experiment.schema import OptimizerSection, TrainerSection
 from trainer_core.instantiate import instantiate, load_component
@@ -155,17 +155,35 @@ def build_acting_trainer(
 
     Raises:
         ConfigError: A component is not installed, or refuses a value.
+        UserError: The trainer's constructor takes an optimizer out of `optimizers`.
     """
     engine = TrainerSection.engine_keys()
     section = config.get("trainer") or {}
     spec = {key: value for key, value in section.items() if key not in engine} | dict(parameters)
     loss = config.get("loss")
-    supplied: dict[str, Any] = {"models": models, "optimizers": {}, "device": device}
+    optimizers = _NoOptimizers(str(spec.get("_type_")))
+    supplied: dict[str, Any] = {"models": models, "optimizers": optimizers, "device": device}
     supplied["loss"] = None if loss is None else instantiate(loss, plugins, kind="loss").build()
     trainer_class = load_component(str(spec.get("_type_")), plugins, kind="trainer")
     if "io" in inspect.signature(trainer_class).parameters and config.get("io") is not None:
         supplied["io"] = instantiate(config["io"], plugins, kind="io")
     return instantiate(spec, plugins, kind="trainer", **supplied)
+
+
+class _NoOptimizers(dict[str, Any]):
+    """The optimizers of a trainer that only acts: there are none, and it is said who wants one."""
+
+    def __init__(self, trainer: str) -> None:
+        super().__init__()
+        self._trainer = trainer
+
+    def __missing__(self, name: str) -> Any:
+        msg = (
+            f"{self._trainer} takes optimizers[{name!r}] in its constructor, and there are no "
+            "optimizers where a trained policy is loaded; keep `optimizers` there and take it in "
+            "train_step"
+        )
+        raise UserError(msg)
 
 
 def _build_models(resolved: ResolvedConfig, plugins: Plugins) -> nn.ModuleDict:
