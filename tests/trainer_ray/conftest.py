@@ -74,14 +74,21 @@ def _start(folder: Path) -> dict[str, Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running cluster with 8 logical CPUs."""
     ray = import_ray()
-    folder = tmp_path_factory.getbasetemp().parent
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with _shared(folder) as known:
-        if not known["users"]:
+        is_first = not known["users"]
+        if is_first:
             known.update(_start(folder))
-        known["users"] += 1
         found: str = known["address"]
-        ray.init(found, namespace="trainer", log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(found, namespace="trainer", log_to_driver=False, logging_level="ERROR")
+        except BaseException:
+            if is_first:
+                os.killpg(known["pid"], 9)
+            raise
         ray.shutdown()
+        known["users"] += 1
     yield found
     with _shared(folder) as known:
         known["users"] -= 1
