@@ -55,8 +55,8 @@ def to_page(rows: Sequence[Row]) -> str:
 
 
 _CHOICES = """\
-Chosen on this task: the kind of VFP's prior and the weight of its divergence (seed 0), and chunks of
-16 actions, after flow matching had done far better at one step with chunks of 8 of which 4 are
+Chosen on this task: the kind of VFP's prior and the weight of its divergence (seed 0), and chunks
+of 16 actions, after flow matching had done far better at one step with chunks of 8 of which 4 are
 executed. Flow matching was not tuned, only trained for longer. That favours VFP.
 """
 
