@@ -57,7 +57,7 @@ def test_information_of_parts_adds_up_to_that_of_the_whole() -> None:
     for size in (8, 4):
         leaf = logits.clone().requires_grad_()
         shares = leaf.softmax(-1)
-        parts = shares.unflatten(0, (-1, size))
+        parts = shares.reshape(-1, size, 3)
         losses = [routing_information_loss(part, shares.mean(0)) for part in parts]
         torch.autograd.backward(sum(losses) / len(losses))  # type: ignore[arg-type]
         gradients.append(leaf.grad)

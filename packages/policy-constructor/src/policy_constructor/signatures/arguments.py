@@ -293,7 +293,6 @@ class _Check:
             suggestions = nearest(found.node.value, _choices(found.annotation))
         self.report(found.path, found.message, code="wrong-type", suggestions=suggestions)
 
-
     def _report_misspelt_type(self, place: Path) -> None:
         self.report(
             place,
