@@ -125,6 +125,12 @@ def test_env_without_a_name_is_refused() -> None:
     assert str(caught.value) == said
 
 
+def test_task_without_its_evaluator_is_told_the_form() -> None:
+    said = r"^--env 'pick-place-v3': write NAME:TASK, such as metaworld:pick-place-v3 \(installed: "
+    with pytest.raises(UserError, match=said):
+        plan_of("pick-place-v3")
+
+
 @pytest.mark.parametrize(
     ("env", "change", "message"),
     [

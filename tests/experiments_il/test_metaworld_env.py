@@ -106,7 +106,7 @@ def test_film_without_opengl_shows_a_drawing(
     monkeypatch.setenv("MUJOCO_GL", "none")
     environment = METAWORLD.make("reach-v3", 0, film=True)
     environment.reset(0)
-    assert np.shape(environment.render()) == (240, 480, 3)
+    assert np.asarray(environment.render()).shape == (240, 480, 3)
     environment.close()
     assert caplog.messages[0].endswith(". The video shows a drawing of the state instead.")
 

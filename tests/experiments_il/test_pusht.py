@@ -29,7 +29,10 @@ def test_every_observation_has_the_shape_it_declares() -> None:
     )
     seen = environment.reset(0)
     assert {key: value.shape for key, value in seen.items()} == environment.observation_shapes
-    assert (seen[CAMERA].dtype.name, np.shape(environment.render())) == ("uint8", (384, 384, 3))
+    assert (seen[CAMERA].dtype.name, np.asarray(environment.render()).shape) == (
+        "uint8",
+        (384, 384, 3),
+    )
     whole = np.concatenate([seen["observation.state"], seen["observation.environment_state"]])
     np.testing.assert_array_equal(seen["observation.full_state"], whole)
 

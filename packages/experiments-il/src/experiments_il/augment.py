@@ -74,7 +74,8 @@ class CameraAugmentation:
                 raise UserError(message)
         unknown = [key for key in chosen if key not in cameras]
         if unknown:
-            message = f"augment names '{unknown[0]}', which is no camera; the cameras are {cameras}"
+            names = ", ".join(cameras)
+            message = f"augment names '{unknown[0]}', which is no camera; the cameras are: {names}"
             raise UserError(message)
         self._steps = {key: _as_list(key, chosen[key]) for key in cameras if key in chosen}
 

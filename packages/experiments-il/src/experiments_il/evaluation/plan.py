@@ -56,7 +56,8 @@ def plan_evaluation(
 
     Raises:
         ConfigError: There is no such evaluator or parameter, or a value does not fit.
-        UserError: The experiment has no `evaluation:` section and `env` is not given.
+        UserError: The experiment has no `evaluation:` section and `env` is not given, or `env` has
+            the form of neither.
     """
     own = config.get("evaluation")
     if env is None and not own:
@@ -66,6 +67,8 @@ def plan_evaluation(
             f"(installed: {', '.join(sorted(names)) or 'none'})"
         )
         raise UserError(message)
+    if env is not None:
+        _refuse_bare_task(env, plugins.registries["eval"])
     trainer = config.get("trainer") or {}
     sections = {"evaluation": own if env is None else _named(env, own), "trainer": trainer}
     overrides = [change if _has_section(change) else _in_evaluation(change) for change in changes]
@@ -97,6 +100,18 @@ def _named(env: str, own: Any) -> dict[str, Any]:
     name, task = match["name"], match["task"]
     kept = dict(own) if own and _bare(str(own.get("_type_"))) == _bare(name) else {}
     return {**kept, "_type_": name} | ({} if task is None else {"task": task})
+
+
+def _refuse_bare_task(env: str, installed: Collection[str]) -> None:
+    """Refuse what is no evaluator's name nor near one: probably a task without its evaluator."""
+    names = sorted(map(_bare, installed))
+    name = _bare(env)
+    if not {".", ":"} & set(name) and name not in names and not nearest(name, names):
+        message = (
+            f"--env {env!r}: write NAME:TASK, such as metaworld:pick-place-v3 "
+            f"(installed: {', '.join(names) or 'none'})"
+        )
+        raise UserError(message)
 
 
 def _bare(name: str) -> str:

@@ -103,7 +103,7 @@ def help_text() -> str:
     """Return the text of `trainer --help`."""
     rows = [(command.usage, command.summary) for command in COMMANDS.values()]
     rows += [(f"{ref.key} ...", f"from {ref.wheel}") for ref in installed_commands()]
-    lines = "\n".join(f"  trainer {usage:<28}{summary}" for usage, summary in rows)
+    lines = "\n".join(f"  trainer {usage:<30}{summary}" for usage, summary in rows)
     return (
         "Train robot-learning policies from one YAML file.\n\n"
         f"{lines}\n\n"
@@ -168,7 +168,7 @@ def _load(target: str) -> Callable[[list[str]], int]:
 
 def _group_help(group: str) -> str:
     rows = [command for words, command in COMMANDS.items() if words[0] == group]
-    lines = "\n".join(f"  trainer {row.usage:<28}{row.summary}" for row in rows)
+    lines = "\n".join(f"  trainer {row.usage:<30}{row.summary}" for row in rows)
     return f"{lines}\n\nEach command has its own --help."
 
 
