@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config import resolve_config, sort_problems
 from policy_constructor.errors import ConfigError
+from policy_constructor.spelling import nearest
 from trainer_core.errors import UserError
 from trainer_core.experiment.check import ComponentCheck
 from trainer_core.experiment.loading import SECTION_KEYS
 from trainer_core.experiment.schema import EvaluationSection, TrainerSection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from trainer_core.discovery.plugins import Plugins
 
@@ -56,8 +57,8 @@ def plan_evaluation(
 
     Raises:
         ConfigError: There is no such evaluator or parameter, or a value does not fit.
-        UserError: The experiment has no `evaluation:` section and `env` is not given, or `env` has
-            the form of neither.
+        UserError: The experiment has no `evaluation:` section and `env` is not given, or `env` is
+            a task without its evaluator.
     """
     own = config.get("evaluation")
     if env is None and not own:
