@@ -23,7 +23,7 @@ def test_help_lists_own_and_installed_commands(capsys: Capture) -> None:
 
     text = capsys.readouterr().out
     assert "  trainer check CONFIG [a.b=c ...]" in text
-    assert "  trainer data ...                    from experiments-il 0.1.0" in text
+    assert "  trainer data ...                      from experiments-il 0.1.0" in text
 
 
 @pytest.mark.parametrize("words", commands.COMMANDS)
@@ -87,7 +87,7 @@ def test_wrong_command_line_is_exit_code_2(
 def test_group_of_commands_has_a_help(capsys: Capture) -> None:
     assert main(["plugins", "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "  trainer plugins list                list what is installed"
+    assert lines[0] == "  trainer plugins list                  list what is installed"
     assert lines[-1] == "Each command has its own --help."
 
 
