@@ -115,7 +115,7 @@ def test_nothing_is_random_outside_of_training(step: StepContext | None, images:
 def test_refusals_name_what_is_wrong(images: Tensor) -> None:
     with pytest.raises(UserError, match=r"augment needs trainer\.cameras: there are no images"):
         CameraAugmentation((), RandomShift())
-    with pytest.raises(UserError, match="augment names 'top', which is no camera; the cameras are: "):
+    with pytest.raises(UserError, match="augment names 'top', which is no camera; the cameras are"):
         CameraAugmentation((HEAD,), {"top": RandomShift()})
     with pytest.raises(UserError, match=r"needs components such as \{_type_: random_shift\}, got"):
         CameraAugmentation((HEAD,), {HEAD: "random_shift"})
