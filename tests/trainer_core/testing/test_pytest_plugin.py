@@ -56,8 +56,10 @@ def test_option_checks_each_component_of_the_wheel(tmp_path: Path, run_pytest: R
     (tmp_path / "test_unrelated.py").write_text("def test_unrelated() -> None: ...\n")
     code, text = run_pytest("--trainer-conformance=trainer-ray", "--co")
     assert code == 0, text
-    for runner in ("ray", "ray_online"):
-        check = f"Test_runner_{runner}::test_tc082_refusal_is_the_users_to_read"
+    for check in (
+        "Test_runner_ray::test_tc080_trains_as_the_local_runner_does",
+        "Test_runner_ray_online::test_tc082_refusal_is_the_users_to_read",
+    ):
         assert f"conformance/trainer-ray::{check}" in text
     assert "test_unrelated" not in text
 
@@ -72,10 +74,11 @@ def test_paths_are_run_besides_the_checks(tmp_path: Path, run_pytest: Run) -> No
 def test_file_in_the_folder_counts_before_the_one_of_the_wheel(
     tmp_path: Path, run_pytest: Run
 ) -> None:
-    (tmp_path / "conformance.yaml").write_text("runner.ray: {refuses: another reason}\n")
-    code, text = run_pytest("--trainer-conformance=trainer-ray", "-k", "Test_runner_ray and tc082")
+    (tmp_path / "conformance.yaml").write_text("runner.ray_online: {refuses: another reason}\n")
+    check = "Test_runner_ray_online and tc082"
+    code, text = run_pytest("--trainer-conformance=trainer-ray", "-k", check)
     assert code == 1
-    assert "Test_runner_ray::test_tc082_refusal_is_the_users_to_read" in text
+    assert "Test_runner_ray_online::test_tc082_refusal_is_the_users_to_read" in text
     assert "not 'another reason'" in text
 
 

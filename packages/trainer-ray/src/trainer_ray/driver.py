@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from policy_constructor.errors import ConfigError
 from trainer_core.errors import TrainerError
@@ -37,14 +37,15 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
         TrainerError: The run failed; the message names the rank.
         SystemExit: A second signal ended the run at once.
     """
-    with cluster(options):
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr), cluster(options):  # where Ray's own messages belong
         require_resources(options)
         job = Job(loaded, options)
         with _signals(job.ask_to_stop):
             job.start()
             while not job.wait(_GLANCE_S):
-                _show(job)
-        _show(job)
+                _show(job, stdout)
+        _show(job, stdout)
         return job.result()
 
 
@@ -58,7 +59,7 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
     Raises:
         UserError: There is no such cluster, or it cannot hold the workers of a trial.
     """
-    with cluster(options):
+    with redirect_stdout(sys.stderr), cluster(options):  # as above
         places = require_resources(options) // options.num_workers
         trials = [_Trial(loaded, options) for loaded in experiments]
 
@@ -111,7 +112,7 @@ class _Trial:
         """Show what the workers wrote, and note whether they have ended."""
         assert self._job is not None
         is_over = self._job.wait(limit_s)
-        _show(self._job, f"{self.out_dir.name}: ")
+        _show(self._job, sys.stderr, f"{self.out_dir.name}: ")
         if not is_over:
             return
         self.has_ended = True
@@ -127,10 +128,10 @@ class _Trial:
         sys.stderr.write(f"{self.out_dir.name}: {what}\n")
 
 
-def _show(job: Job, prefix: str = "") -> None:
-    """Print what the workers wrote; of several jobs all goes to stderr, with their names."""
+def _show(job: Job, stdout: TextIO, prefix: str = "") -> None:
+    """Print what the workers wrote."""
     for stream, text in job.take_lines():
-        file = sys.stdout if stream == "stdout" and not prefix else sys.stderr
+        file = stdout if stream == "stdout" else sys.stderr
         file.write("".join(prefix + line for line in text.splitlines(keepends=True)))
         file.flush()
 
