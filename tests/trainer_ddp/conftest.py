@@ -71,37 +71,10 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path) -> dict[str, Any]:
-    """An experiment with dropout and clipping that two processes train in a blink."""
-    layers = [
-        {"_type_": "nn.Linear", "in_features": 3, "out_features": 8},
-        {"_type_": "nn.Dropout", "p": 0.3},
-        {"_type_": "nn.Linear", "in_features": 8, "out_features": 2},
-    ]
-    return {
-        "schema_version": 1,
-        "run": {"name": "ranks", "out_dir": str(tmp_path / "run"), "device": "cpu"},
-        "runner": {"_type_": "ddp", "nproc_per_node": 2, "timeout_s": 30},
-        "model": {"sequential": {"layers": layers}},
-        "data": {
-            "_type_": "random_regression",
-            "x_shape": [3],
-            "y_shape": [2],
-            "size": 50,
-            "batch_size": 24,
-        },
-        "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["y"]}},
-        "loss": {"_type_": "torch", "fn": {"_type_": "nn.MSELoss"}},
-        "optimizer": {"_type_": "torch", "type": "AdamW", "kwargs": {"lr": 0.01}},
-        "trainer": {
-            "_type_": "default",
-            "max_steps": 6,
-            "log_every_n_steps": 2,
-            "grad_clip_norm": 1.0,
-        },
-        "callbacks": [{"_type_": "model_checkpoint", "every_n_steps": 3}],
-        "loggers": [{"_type_": "jsonl"}],
-    }
+def experiment(dropout_experiment: dict[str, Any]) -> dict[str, Any]:
+    """The same in two processes."""
+    runner = {"_type_": "ddp", "nproc_per_node": 2, "timeout_s": 30}
+    return {**dropout_experiment, "runner": runner}
 
 
 @pytest.fixture

@@ -104,34 +104,8 @@ def experiment(experiment_alone: dict[str, Any], address: str) -> dict[str, Any]
 
 
 @pytest.fixture
-def experiment_alone(tmp_path: Path) -> dict[str, Any]:
-    """An experiment with dropout and clipping that two workers train in a blink."""
-    layers = [
-        {"_type_": "nn.Linear", "in_features": 3, "out_features": 8},
-        {"_type_": "nn.Dropout", "p": 0.3},
-        {"_type_": "nn.Linear", "in_features": 8, "out_features": 2},
-    ]
-    return {
-        "schema_version": 1,
-        "run": {"name": "workers", "out_dir": str(tmp_path / "run"), "device": "cpu"},
-        "runner": {"_type_": "ray", "num_workers": 2, "timeout_s": 30},
-        "model": {"sequential": {"layers": layers}},
-        "data": {
-            "_type_": "random_regression",
-            "x_shape": [3],
-            "y_shape": [2],
-            "size": 50,
-            "batch_size": 24,
-        },
-        "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["y"]}},
-        "loss": {"_type_": "torch", "fn": {"_type_": "nn.MSELoss"}},
-        "optimizer": {"_type_": "torch", "type": "AdamW", "kwargs": {"lr": 0.01}},
-        "trainer": {
-            "_type_": "default",
-            "max_steps": 6,
-            "log_every_n_steps": 2,
-            "grad_clip_norm": 1.0,
-        },
-        "callbacks": [{"_type_": "model_checkpoint", "every_n_steps": 3}],
-        "loggers": [{"_type_": "stdout"}, {"_type_": "jsonl"}],
-    }
+def experiment_alone(dropout_experiment: dict[str, Any]) -> dict[str, Any]:
+    """The same in two workers, who print."""
+    runner = {"_type_": "ray", "num_workers": 2, "timeout_s": 30}
+    loggers = [{"_type_": "stdout"}, *dropout_experiment["loggers"]]
+    return {**dropout_experiment, "runner": runner, "loggers": loggers}

@@ -8,6 +8,7 @@ Shapes: T history, H chunk length, A action dimension.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -94,7 +95,7 @@ class ChunkSettings:
             raise UserError(message)
 
 
-class ActionQueue:
+class ActionQueue(ABC):
     """One robot's history of observations and what is planned for it.
 
     At each control step: `observe`; if it `needs_chunk`, plan from `history` and `put` the chunk;
@@ -121,9 +122,9 @@ class ActionQueue:
         return list(self._history)
 
     @property
+    @abstractmethod
     def needs_chunk(self) -> bool:
         """Whether a chunk planned from the newest frame is wanted now."""
-        raise NotImplementedError
 
     def reset(self) -> None:
         """Forget everything: an episode begins."""
@@ -155,16 +156,17 @@ class ActionQueue:
             raise ValueError(message)
         self._take(chunk, age)
 
+    @abstractmethod
     def pop(self) -> Any:
         """Return the action of the newest frame.
 
         Raises:
             IndexError: Nothing is planned for it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, chunk: Any, age: int) -> None:
-        raise NotImplementedError
+        """Keep a chunk whose length and age fit."""
 
 
 class RecedingHorizonQueue(ActionQueue):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +31,7 @@ __all__ = ["EpisodeRecord", "MetaWorldEvaluator", "SimulationError", "SimulatorE
 _LOG = logging.getLogger(__name__)
 
 
-class SimulatorEvaluator:
+class SimulatorEvaluator(ABC):
     """Plays a policy on episodes it has not been shown, several environments in lockstep.
 
     An episode ends with its first success or after `max_steps`. Writes `episodes.jsonl` and
@@ -94,6 +95,7 @@ class SimulatorEvaluator:
         self.cameras = dict(cameras or {})
         self.image_size = tuple(image_size)
 
+    @abstractmethod
     def require_task(self, task: str) -> None:
         """Check that the simulator is installed and has a task.
 
@@ -101,7 +103,6 @@ class SimulatorEvaluator:
             MissingPackageError: It is not installed.
             UserError: It has no such task.
         """
-        raise NotImplementedError
 
     def require_pictures(self) -> None:
         """Check that pictures for a policy can be drawn on this machine.
