@@ -24,8 +24,8 @@ from benchmarks.lerobot_peer import Peer, add_option, write_episodes
 from experiments_il.data.column_store import ColumnStore
 from experiments_il.data.dataset import WindowDataset
 from experiments_il.data.lerobot_source import open_lerobot
-from experiments_il.data.windows import EdgeDistances, Window
 from experiments_il.data.writer import LeRobotWriter
+from trainer_core.windows import EdgeDistances, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments_il.data.windows import EdgeDistances, Window, frame_offsets
+from experiments_il.data.windows import frame_offsets
 from trainer_core.errors import DatasetError
+from trainer_core.windows import EdgeDistances, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from experiments_il.data.batch_features import BatchFeature, batch_names, descri
 from experiments_il.data.chunked_order import ChunkedOrder, Chunks, Runs
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.run_buffer import RunBuffer
-from experiments_il.data.windows import EdgeDistances, Window
 from trainer_core.errors import DatasetError
+from trainer_core.windows import EdgeDistances, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

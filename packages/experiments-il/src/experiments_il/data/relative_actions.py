@@ -16,8 +16,8 @@ import numpy as np
 from experiments_il.data.batch_features import DEFAULT_REFERENCE
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.statistics import MODES, column_statistics
-from experiments_il.data.windows import EdgeDistances, Window
 from trainer_core.errors import DatasetError
+from trainer_core.windows import EdgeDistances, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

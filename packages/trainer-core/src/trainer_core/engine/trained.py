@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Trained",
+    "build_acting",
     "build_acting_trainer",
     "load_components",
     "load_trained",
@@ -60,7 +61,7 @@ class Trained:
         normalizer: Statistics of the data set.
         config: The experiment file that it was trained with, as plain data.
         step: Optimizer steps done.
-        weights: `ema`, `averaged` (by the optimizer) or `trained`.
+        weights: `ema`, `averaged` (by the optimizer), `trained`, or `initial`.
     """
 
     models: nn.ModuleDict
@@ -99,6 +100,30 @@ def load_trained(
     weights = _fill(models, checkpoint, config, plugins)
     normalizer = Normalizer(checkpoint.read_json("norm_stats.json")).to(device)
     return Trained(models, trainer, normalizer, config, checkpoint.step, weights)
+
+
+def build_acting(
+    resolved: ResolvedConfig,
+    norm_stats: Mapping[str, Any],
+    *,
+    device: torch.device | str = "cpu",
+) -> Trained:
+    """Build what acts in an experiment, for weights that are handed in later.
+
+    Args:
+        resolved: The experiment's file.
+        norm_stats: Statistics of its data set, as `Normalizer` takes them.
+        device: Where the models are put.
+
+    Raises:
+        ConfigError: A component is not installed, or refuses a value.
+    """
+    plugins = restricted_plugins(resolved.data)
+    models = _build_models(resolved, plugins).to(device)
+    models.eval().requires_grad_(requires_grad=False)
+    trainer = build_acting_trainer(resolved.data, models, device, plugins)
+    normalizer = Normalizer(norm_stats).to(device)
+    return Trained(models, trainer, normalizer, resolved.data, 0, "initial")
 
 
 def load_components(checkpoint: Checkpoint) -> tuple[nn.ModuleDict, str]:
