@@ -70,6 +70,13 @@ def test_assignment_equals_earth_movers_distance() -> None:
     assert float(assignment_cost(x, y).cost) == pytest.approx(expected, rel=1e-5)
 
 
+def test_assignment_of_far_clouds_is_that_of_near_ones() -> None:
+    x, y = clouds(30, 8)
+    near, far = assignment_cost(x, y), assignment_cost(x + 1e4, y + 1e4)
+    assert float(far.cost) == pytest.approx(float(near.cost), rel=1e-3)
+    assert float(far.identity) == float(near.identity)
+
+
 @pytest.mark.parametrize(("matched", "tolerance"), [(False, 1e-3), (True, 1e-5)])
 def test_small_blur_is_the_assignment(matched: bool, tolerance: float) -> None:
     x, y = clouds(60, 984, matched=matched)

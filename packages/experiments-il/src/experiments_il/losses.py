@@ -168,15 +168,17 @@ class SinkhornKnopp(nn.Module):
             own = mask.reshape(*mask.shape, *[1] * (prediction.ndim - mask.ndim))
             prediction = torch.where(own, prediction, target.detach())
         moved, goal = self._points(prediction, states), self._points(target, states)
-        count, dim = moved.shape
-        whole = count // self.group * self.group
-        sums = [moved.new_zeros((), dtype=torch.float32) for _ in Transport._fields]
-        for begin, end, size in ((0, whole, self.group), (whole, count, count - whole)):
-            if begin < end:
-                groups = (each[begin:end].reshape(-1, size, dim) for each in (moved, goal))
-                solved = self._solve(*groups)
-                sums = [s + each.sum() * size for s, each in zip(sums, solved, strict=True)]
-        return Transport(sums[0] / count, sums[1] / count)
+        solved = [
+            self._solve(*pair)
+            for pair in zip(*(_in_groups(each, self.group) for each in (moved, goal)), strict=True)
+        ]
+        if len(solved) == 1:
+            return Transport(*(each.mean() for each in solved[0]))
+        rest = len(moved) % self.group / len(moved)
+        whole, left = solved
+        return Transport(
+            *((1 - rest) * w.mean() + rest * s.mean() for w, s in zip(whole, left, strict=True))
+        )
 
     def _points(self, chunk: Tensor, states: Tensor | None) -> Tensor:
         """Return the points `(B, D)` whose squared distance is the cost."""
@@ -218,6 +220,15 @@ class SinkhornKnopp(nn.Module):
             scaling=self.scaling,
             debias=self.debias,
         )
+
+
+def _in_groups(points: Tensor, size: int) -> list[Tensor]:
+    """Return `(B, D)` as groups `(G, size, D)`, and what remains as one smaller group."""
+    rest = len(points) % size
+    if rest in {0, len(points)}:
+        return [points.reshape(-1, rest or size, points.shape[1])]
+    whole = points[:-rest].reshape(-1, size, points.shape[1])
+    return [whole, points[-rest:].unsqueeze(0)]
 
 
 class SinkhornKnoppLoss:

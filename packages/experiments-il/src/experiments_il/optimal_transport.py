@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from trainer_core.errors import UserError
 
@@ -145,11 +146,22 @@ def assignment_cost(x: Tensor, y: Tensor) -> Transport:
         UserError: SciPy is not installed.
     """
     with _full_precision(x):
-        cost = squared_distances(_at_least_float32(x), _at_least_float32(y))
-        partner = _assign(cost.detach())
-        moved = cost.gather(2, partner.unsqueeze(-1)).squeeze(-1)
-        own = torch.arange(cost.shape[1], device=cost.device)
-        return Transport(moved.mean(-1), (partner == own).to(cost.dtype).mean(-1))
+        x, y = _at_least_float32(x), _at_least_float32(y)
+        partner = _assign(_negative_products(x.detach(), y.detach()))
+        group = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+        moved = mse_loss(x, y[group, partner], reduction="none").sum(dim=(1, 2)) / x.shape[1]
+        own = torch.arange(x.shape[1], device=x.device)
+        return Transport(moved, (partner == own).to(moved.dtype).mean(-1))
+
+
+def _negative_products(x: Tensor, y: Tensor) -> Tensor:
+    """Return `-x_i . y_j` of centred clouds, `(G, n, n)`: half the costs, for an assignment.
+
+    What is left out of `|x_i - y_j|^2` is one number for each row and one for each column, which
+    every assignment pays alike.
+    """
+    centre = y.mean(dim=1, keepdim=True)  # or the products of far clouds would drown in rounding
+    return torch.bmm(x - centre, (centre - y).transpose(1, 2))
 
 
 def temperature(cost: Tensor, *, relative_blur: float, blur: float | None) -> Tensor:
