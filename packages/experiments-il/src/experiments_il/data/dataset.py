@@ -11,6 +11,7 @@ import torch
 
 from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
 from experiments_il.data.chunked_order import ChunkedOrder, Chunks, Runs
+from experiments_il.data.episode_windows import EpisodeWindows
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.run_buffer import RunBuffer
 from trainer_core.errors import DatasetError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from experiments_il.data.column_store import ColumnStore
     from experiments_il.data.relative_actions import RelativeKey
     from experiments_il.data.source import FrameReader
+    from trainer_core.online import EpisodeKey
+    from trainer_core.protocols import Batch
 
 __all__ = ["BatchFeature", "WindowDataset"]
 
@@ -171,6 +174,33 @@ class WindowDataset:
             if name in self._windows:
                 batch[f"{name}_is_pad"] = torch.from_numpy(self._windows[name].is_pad(edges))
         return batch
+
+    @property
+    def episode_keys(self) -> dict[str, EpisodeKey]:
+        """Return what an episode that is not in the data set has to bring, by key.
+
+        Tasks are those of the data set, `index` and `episode_index` are -1.
+
+        Raises:
+            DatasetError: A key of the batch cannot be known of a new episode.
+        """
+        return dict(self._episode_windows.keys)
+
+    def batch_of_windows(self, windows: Mapping[str, NDArray[Any]]) -> Batch:
+        """Return what `__getitems__` would, had the data set recorded these samples.
+
+        Args:
+            windows: Frames `(B, [T,] *shape)` for each of `episode_keys`, and `<key>_is_pad`, bool
+                `(B, T)`, for those with offsets.
+
+        Raises:
+            DatasetError: A key is missing, or its frames have another shape.
+        """
+        return self._episode_windows.batch(windows)
+
+    @cached_property
+    def _episode_windows(self) -> EpisodeWindows:
+        return EpisodeWindows(self._store.source, self._names, self._windows, self._relative)
 
     def _read_tasks(self, edges: EdgeDistances) -> list[str]:
         codes = self._store.numbers("task_index")[edges.rows]

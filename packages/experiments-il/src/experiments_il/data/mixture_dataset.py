@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer_core.normalize import Normalizer
+    from trainer_core.online import EpisodeKey
+    from trainer_core.protocols import Batch
 
 __all__ = ["Member", "MixtureDataset", "repetitions"]
 
@@ -135,6 +137,28 @@ class MixtureDataset:
         return {
             member.name: getattr(member.dataset, "fingerprint", None) for member in self._members
         }
+
+    @property
+    def episode_keys(self) -> dict[str, EpisodeKey]:
+        """Refuse new episodes.
+
+        Raises:
+            DatasetError: Always: an episode does not say which schema and statistics it has.
+        """
+        raise self._takes_no_episodes()
+
+    def batch_of_windows(self, windows: Mapping[str, NDArray[Any]]) -> Batch:
+        """Refuse new episodes; see `episode_keys`."""
+        del windows
+        raise self._takes_no_episodes()
+
+    def _takes_no_episodes(self) -> DatasetError:
+        names = ", ".join(member.name for member in self._members)
+        message = (
+            f"a mixture ({names}) takes no new episodes: they do not say whose of these they are; "
+            "learn online with one data set"
+        )
+        return DatasetError(message)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample."""
