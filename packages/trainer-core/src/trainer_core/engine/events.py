@@ -148,6 +148,8 @@ class Events:
             record["samples_per_s"] = state.experiment.global_batch * steps / self.step_s
         self.data_s = self.step_s = 0.0
         self._timed_from = state.step
+        for gauge in state.gauges if state.ranks.is_main else ():
+            record |= gauge()
         self._write(record)
 
     def log_rest(self) -> None:

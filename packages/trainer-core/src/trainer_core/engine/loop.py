@@ -87,7 +87,7 @@ def fit(
         hold_together(out_dir, experiment.loaded, ranks),
         catch_interrupts(timetable.wake) as interrupted,
     ):
-        state.interrupt = interrupted.set
+        state.interrupt, state.interrupted = interrupted.set, interrupted.__bool__
         checkpoint = find_together(folder.checkpoints, resume, ranks)
         if checkpoint is not None:
             run.saver.restore(checkpoint, is_chosen=resume != "auto")
@@ -110,7 +110,7 @@ class _Run:
         self.guard = Guard(state)
         self.events = Events(state, folder, progress, self.loggers, self.guard)
         self.saver = Saver(state, folder, self._loop_state)
-        state.save = self.saver.save_if_possible
+        state.save, state.track = self.saver.save_if_possible, progress.track
         loaded = state.experiment.loaded
         limit_s = loaded.config.run.watchdog_s if loaded is not None else None
         self.watchdog = Watchdog(state, limit_s, partial(self._summarize, "failed"))

@@ -51,6 +51,12 @@ class RunState:
         pause: Context in which the watchdog waits for a beat or for its end; set by the loop.
         interrupt: Asks the run to save and leave, as a signal of this name would; for who hears of
             it in another way. May be called by any thread; set by the loop.
+        interrupted: Tells whether it was asked to: a hook that waits looks at it, and returns; set
+            by the loop.
+        track: Shows how far a wait or a measurement is, `track(done, total, text, name)`; set by
+            the loop.
+        gauges: Functions that return further numbers for a log line, by name; rank 0 calls them
+            when it writes one. Callbacks append theirs in `trainer_fit_start`.
         save_at_end: Whether the last step is saved; an interrupted run always is.
         stop_reason: Why the run ends before its last step; empty while it goes on.
     """
@@ -71,6 +77,9 @@ class RunState:
     beat: Callable[[], None] = lambda: None
     pause: Callable[[], AbstractContextManager[Any]] = nullcontext
     interrupt: Callable[[str], None] = lambda _: None
+    interrupted: Callable[[], bool] = lambda: False
+    track: Callable[..., None] = lambda *_: None
+    gauges: list[Callable[[], Mapping[str, float]]] = field(default_factory=list)
     save_at_end: bool = True
     stop_reason: str = ""
 
