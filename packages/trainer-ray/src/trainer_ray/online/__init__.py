@@ -1,0 +1,1 @@
+"""Learning from episodes of one's own while they are played."""
