@@ -6,24 +6,27 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments_il.execution import Executor
 from experiments_il.sim.lane import EpisodeRecord, Lane, SimulationError
+from experiments_il.sim.lockstep import play_in_lockstep
 from experiments_il.sim.rendering import prepare_rendering
+from experiments_il.sim.rollouts import Rollouts
 from experiments_il.sim.simulators import METAWORLD, Simulator, check_cameras
 from experiments_il.sim.statistics import wilson_interval
 from experiments_il.sim.video import require_encoder
 from trainer_core.errors import UserError
+from trainer_core.random import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from experiments_il.policy import Policy
     from experiments_il.sim.environment import Environment
     from policy_constructor.ranges import Count, Positive
+    from trainer_core.online import Episode
     from trainer_core.protocols import EvaluationContext
 
 __all__ = ["EpisodeRecord", "MetaWorldEvaluator", "SimulationError", "SimulatorEvaluator"]
@@ -153,22 +156,9 @@ class SimulatorEvaluator(ABC):
     def _play(
         self, policy: Policy, lanes: list[Lane], context: EvaluationContext
     ) -> list[EpisodeRecord]:
-        executor = Executor(policy, seed=self.seed, device=context.device)
-        waiting = _Queue(self.episodes)
         records: list[EpisodeRecord] = []
-        active = dict(enumerate(lanes))
 
-        def begin(number: int) -> None:
-            """Start the next episode in a lane; those that cannot be started are over."""
-            while (episode := waiting.next()) is not None:
-                executor.start(number, episode)
-                record = active[number].start(episode)
-                if record is None:
-                    return
-                keep(record)
-            del active[number]
-
-        def keep(record: EpisodeRecord) -> None:
+        def keep(_lane: Lane, record: EpisodeRecord) -> None:
             records.append(record)
             if record.error:
                 title = self.simulator.title
@@ -176,16 +166,47 @@ class SimulatorEvaluator(ABC):
             succeeded = sum(each.success for each in records)
             context.progress(len(records), self.episodes, f"{succeeded} succeeded")
 
-        for number in range(len(lanes)):
-            begin(number)
-        while active and not context.interrupted():
-            actions = executor.act({number: lane.observation() for number, lane in active.items()})
-            for number, action in actions.items():
-                record = active[number].step(action.numpy())
-                if record is not None:
-                    keep(record)
-                    begin(number)
+        play_in_lockstep(
+            Executor(policy, seed=self.seed, device=context.device),
+            lanes,
+            iter(range(self.episodes)),
+            keep,
+            context.interrupted,
+        )
         return records
+
+    def collect(
+        self, context: EvaluationContext, send: Callable[[Episode], None], *, first: int = 0
+    ) -> None:
+        """Play episodes until `context.interrupted()`; none starts as one of an evaluation does.
+
+        What is sent holds the observations before each step, the actions done, `next.reward`,
+        `next.success`, `next.done`, `frame_index` and `timestamp`. An episode in which the
+        simulator broke down is sent with its error, without frames.
+
+        Args:
+            context: What acts. Its models may get other weights during `send`.
+            send: Called with every episode that is over.
+            first: Number of the first episode. A number fixes the start of an episode.
+
+        Raises:
+            UserError: The trainer has no policy, or the policy needs what the simulator lacks.
+            SimulationError: The simulator broke down in many episodes in a row.
+        """
+        policy = self._find_policy(context)
+        rollouts = Rollouts(
+            simulator=self.simulator,
+            task=self.task,
+            make=lambda seed: self.simulator.make(
+                self.task, seed, cameras=self.cameras, image_size=self.image_size
+            ),
+            seed=derive_seed(self.seed, context.seed),
+            num_envs=self.num_envs,
+            max_steps=self.max_steps,
+        )
+        rollouts.play(
+            policy, context, send, first=first, check=lambda env: self._check_policy(policy, env)
+        )
 
     def _make_lane(self, number: int, out_dir: Path) -> Lane:
         films = number < self.video_episodes
@@ -261,21 +282,6 @@ class MetaWorldEvaluator(SimulatorEvaluator):
         from experiments_il.sim.metaworld_env import require_task  # noqa: PLC0415 - gymnasium
 
         require_task(task)
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Numbers of the episodes that have not been started."""
-
-    total: int
-    started: int = 0
-
-    def next(self) -> int | None:
-        """Return the next number, or None after the last."""
-        if self.started == self.total:
-            return None
-        self.started += 1
-        return self.started - 1
 
 
 def _summarize(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
