@@ -13,7 +13,7 @@ from trainer_ray.online.ring import Column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Incoming", "RefusedError", "read_episode", "read_keys"]
+__all__ = ["Incoming", "RefusedError", "describe_keys", "read_episode", "read_keys"]
 
 _STORABLE = "biuf"  # booleans, integers, floating-point numbers
 _MOST = 1 << 62
@@ -61,6 +61,18 @@ def read_keys(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:
         msg = "replay buffer: an episode must have a key"
         raise UserError(msg)
     return columns
+
+
+def describe_keys(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a buffer's description in one spelling, as JSON data."""
+    return {
+        key: {
+            "shape": [int(size) for size in about["shape"]],
+            "dtype": np.dtype(about["dtype"]).name,
+            "offsets": None if (found := about.get("offsets")) is None else [int(n) for n in found],
+        }
+        for key, about in keys.items()
+    }
 
 
 def read_episode(sent: Any, columns: Mapping[str, Column], capacity: int) -> Incoming:

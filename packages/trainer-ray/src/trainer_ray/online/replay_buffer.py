@@ -12,7 +12,13 @@ import numpy as np
 from trainer_core.errors import StorageError, UserError
 from trainer_core.windows import Window
 from trainer_ray.online.folder_lock import hold_folder
-from trainer_ray.online.incoming import Incoming, RefusedError, read_episode, read_keys
+from trainer_ray.online.incoming import (
+    Incoming,
+    RefusedError,
+    describe_keys,
+    read_episode,
+    read_keys,
+)
 from trainer_ray.online.ledger import (
     Added,
     Ledger,
@@ -75,6 +81,7 @@ class ReplayBuffer:
         _require("keep", keep, ("successes", "all"))
         _require("sampling", sampling, ("uniform", "prioritized"))
         self._columns = read_keys(keys)
+        self._keys = describe_keys(keys)
         self._windows = {
             key: None if (offsets := about.get("offsets")) is None else Window(offsets)
             for key, about in keys.items()
@@ -290,14 +297,14 @@ class ReplayBuffer:
             "successes": ledger.successes,
             "failures": ledger.episodes - ledger.successes,
             "refused": ledger.refused,
-            "success_rate": sum(recent) / len(recent) if recent else None,
+            "recent_success_rate": sum(recent) / len(recent) if recent else None,
             "frames_added": ledger.kept_frames,
             "episodes_added": ledger.kept_episodes,
             "evicted": ledger.kept_frames - len(ring),
             "memory_bytes": ring.nbytes + (self._tree.nbytes if self._tree else 0),
             "disk_bytes": self._log.disk_bytes,
             "lost": list(self._log.lost),
-            "keys": ledger.columns,
+            "keys": self._keys,
             "producers": dict(ledger.producers),
             "learner": self._learner(),
         }
