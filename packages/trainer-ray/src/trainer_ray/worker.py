@@ -17,12 +17,12 @@ from policy_constructor.errors import ConfigError
 from trainer_core.distributed.place import Place
 from trainer_core.distributed.reports import describe, is_final
 from trainer_core.distributed.worker import resume_after_restart, run_rank
-from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
-from trainer_core.errors import UserError
+from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.experiment.loading import load_experiment
 from trainer_ray.listening import StopListener, forwarded_output
 from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.options import Options
+from trainer_ray.wheels import require_same_wheels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,22 +123,8 @@ def _load(config: Mapping[str, Any]) -> LoadedExperiment:
             file = Path(folder) / "config.resolved.yaml"
             file.write_text(text, encoding="utf-8")
             loaded = load_experiment(file, hooks=True)
-    _require_same_wheels(config["wheels"], describe_plugins(loaded)["wheels"])
+    require_same_wheels(config["wheels"], loaded)
     return loaded
-
-
-def _require_same_wheels(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse a machine that has other versions than the driver."""
-    differences = [
-        f"{name} is {wheel['version']} where the run was started, and "
-        f"{here[name]['version'] if name in here else 'not used'} here"
-        for name, wheel in there.items()
-        if name not in here or here[name]["version"] != wheel["version"]
-    ]
-    if differences:
-        where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call] # Ray leaves it so
-        msg = f"the machine {where} has other wheels:\n  " + "\n  ".join(differences)
-        raise UserError(msg)
 
 
 def _find_mailbox(name: str | None) -> Any:
