@@ -11,8 +11,9 @@ import numpy as np
 
 from experiments_il.sim.cameras import MujocoCameras
 from experiments_il.sim.environment import Observation, Outcome
+from experiments_il.sim.importing import import_simulator
 from experiments_il.sim.simulators import ALOHA, check_cameras, require_named_task
-from trainer_core.errors import MissingPackageError, UserError
+from trainer_core.errors import UserError
 from trainer_core.random import derive_seed
 
 if TYPE_CHECKING:
@@ -152,27 +153,14 @@ def require_aloha(need: str = "gym-aloha") -> Any:
         MissingPackageError: It is not installed.
         UserError: It is installed and its import fails, usually for want of OpenGL libraries.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside the simulator's own packages
-            return importlib.import_module("gym_aloha.tasks.sim")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
-            raise
-        raise MissingPackageError(need, "experiments-il[aloha]") from error
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # by OpenGL bindings
-        message = (
-            f"{need} is installed but cannot be imported: {error}. "
-            "MUJOCO_GL chooses the OpenGL library; on a machine without a screen set MUJOCO_GL=egl"
-        )
-        raise UserError(message) from error
+    return import_simulator("gym_aloha.tasks.sim", _PACKAGES, need, "aloha")
 
 
 def _simulation(task: str) -> tuple[Any, Any]:
     """Return dm_control's environment and its physics, without the pictures of each step."""
     tasks = require_aloha()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
+        warnings.simplefilter("ignore")  # as in `import_simulator`
         constants = importlib.import_module("gym_aloha.constants")
         engine = importlib.import_module("dm_control.mujoco")
         control = importlib.import_module("dm_control.rl.control")

@@ -6,7 +6,8 @@ import difflib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.errors import MissingPackageError, UserError
+from experiments_il.sim.importing import import_simulator
+from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -101,17 +102,4 @@ def require_metaworld(need: str = "Meta-World") -> None:
         MissingPackageError: It is not installed.
         UserError: It is installed and its import fails, usually for want of OpenGL libraries.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside the simulator's own packages
-            import metaworld  # noqa: F401, PLC0415 - optional package
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
-            raise
-        raise MissingPackageError(need, "experiments-il[metaworld]") from error
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # by OpenGL bindings
-        message = (
-            f"{need} is installed but cannot be imported: {error}. "
-            "MUJOCO_GL chooses the OpenGL library; on a machine without a screen set MUJOCO_GL=egl"
-        )
-        raise UserError(message) from error
+    import_simulator("metaworld", _PACKAGES, need, "metaworld")

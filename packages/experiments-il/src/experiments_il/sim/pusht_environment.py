@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments_il.sim.environment import Observation, Outcome
+from experiments_il.sim.importing import import_simulator
 from experiments_il.sim.simulators import PUSHT, check_cameras, require_named_task
-from trainer_core.errors import MissingPackageError
 from trainer_core.random import derive_seed
 
 if TYPE_CHECKING:
@@ -148,12 +146,5 @@ def require_pusht(need: str = "PushT") -> Any:
         MissingPackageError: It is not installed.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside the simulator's own packages
-            module = importlib.import_module("gym_pusht.envs.pusht")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
-            raise
-        raise MissingPackageError(need, "experiments-il[pusht]") from error
+    module = import_simulator("gym_pusht.envs.pusht", _PACKAGES, need, "pusht")
     return module.PushTEnv
