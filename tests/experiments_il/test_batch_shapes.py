@@ -45,8 +45,16 @@ def test_demonstrations_are_described_before_they_are_recorded(tmp_path: Path) -
     assert shapes == {key: tuple(value.shape[1:]) for key, value in batch.items()}
 
 
-def test_data_set_that_is_not_there_is_not_described(tmp_path: Path) -> None:
-    assert describe({"root": str(tmp_path / "none")}, reported) is None
+def test_data_set_that_is_not_there_is_said_and_not_described(tmp_path: Path) -> None:
+    (tmp_path / "demos").mkdir()
+    root, said = tmp_path / "demo", []
+
+    def report(place: object, message: str, near: object, **how: object) -> None:
+        said.append((place, message, near, how))
+
+    assert describe({"root": str(root)}, report) is None
+    message, near = f"there is no data set at '{root}'", (str(tmp_path / "demos"),)
+    assert said == [(("root",), message, near, {"on": "value", "absent": True})]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +97,10 @@ def test_broken_metadata_are_reported_at_the_folder(tmp_path: Path) -> None:
         ("data.keys=[next.don]", "data.keys.0: the data set has no key 'next.don'"),
         ("data.keys=[next.done]", "data: the batches of data.metaworld have no 'observation"),
         ("trainer.action_key=actions", "trainer.action_key: the batches of data.metaworld have no"),
-        ("trainer.cameras={front: net}", "trainer.cameras.front: the batches of data.metaworld"),
+        (
+            "trainer.cameras={front: state_encoder}",
+            "trainer.cameras.front: the batches of data.metaworld",
+        ),
     ],
 )
 def test_check_of_the_recipe_finds_a_key_that_no_batch_has(

@@ -151,8 +151,9 @@ def test_missing_folder_and_missing_info_differ(tmp_path: Path) -> None:
         read_info(tmp_path / "no")
     with pytest.raises(DatasetError) as empty:
         read_info(tmp_path)
-    assert (
-        str(missing.value) == f"{tmp_path}/no: no such folder; a LeRobotDataset was expected there"
+    assert str(missing.value) == (
+        f"{tmp_path}/no: no such folder; a LeRobotDataset was expected there; '{tmp_path}' holds "
+        "nothing"
     )
     assert str(empty.value) == (
         f"{tmp_path}/meta/info.json: missing; "

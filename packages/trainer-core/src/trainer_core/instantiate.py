@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from policy_constructor.discovery.registry import RegistryError
 from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.spelling import nearest
+from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,12 +116,19 @@ def call_checked(target: Callable[..., Any], owner: str, /, *args: Any, **kwargs
 def placed(resolved: ResolvedConfig, *section: Key) -> Iterator[None]:
     """Give the problems of a component that is being built their place in the file.
 
+    What is wrong without a place of its own gets a note that tells the section's.
+
     Args:
         resolved: The resolved file.
         *section: Where the component's spec is.
     """
     try:
         yield
+    except UserError as exc:
+        place = resolved.problem(section, "")
+        if place.location is not None and not getattr(exc, "__notes__", ()):
+            exc.add_note(f"{place.path} at {place.location}")
+        raise
     except ConfigError as exc:
         found = []
         for problem in exc.problems:

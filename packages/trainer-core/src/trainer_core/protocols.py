@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from policy_constructor.graph.ir import SpecIR
     from trainer_core.random import KeyedRandom
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "EvaluationContext",
     "Evaluator",
     "Exportable",
+    "FileView",
     "IOMapping",
     "Initializer",
     "LossFactory",
@@ -39,8 +41,29 @@ Batch: TypeAlias = "dict[str, Any]"
 BatchShapes: TypeAlias = "Mapping[str, tuple[int, ...] | None]"
 """Shape of each key of a batch without the batch dimension; None where it is not known."""
 BatchReport: TypeAlias = "Callable[..., None]"
-"""Called as `report(place, message, suggestions=())` for a wrong parameter, by its keys."""
+"""Called as `report(place, message, suggestions=(), on=None, absent=False)` for a wrong parameter.
+
+`place` are its keys. `on` is the `"key"` or the `"value"` to point at: the key if there are
+suggestions for it, else the value. `absent` says that the file may be right and something is not on
+this machine: `trainer check` tells, the run itself finds out.
+"""
 ParameterGroups: TypeAlias = "list[dict[str, Any]]"
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """What a `parameter_check` may look at beside the parameters of its component.
+
+    Attributes:
+        sections: The whole file as plain data, references resolved.
+        batches: Shapes of the batches of the data set; None where they are not known.
+        blocks: The components of the model that are a single block, by name, with the parameters
+            of its constructor in `kwargs` and its place in `location`.
+    """
+
+    sections: Mapping[str, Any]
+    batches: BatchShapes | None
+    blocks: Mapping[str, SpecIR]
 
 
 @dataclass(slots=True)
@@ -74,6 +97,10 @@ class Trainer(Protocol):
     A class whose parameters name keys of the batch says which in a literal `batch_key_parameters`:
     the parameter's name, and the component of `models:` without which it is not read, or None.
     `trainer check` looks these keys up in the batches of the data set.
+
+    `parameter_check = "module:function"` names a function `(parameters, report, view) -> None` in a
+    module that imports nothing heavy; `trainer check` calls it. `report` is a `BatchReport` whose
+    places begin at the root of the file, `view` a `FileView`.
     """
 
     def train_step(
@@ -254,7 +281,8 @@ class Exportable:
 class Evaluator(Protocol):
     """Measures a policy, usually in a simulator.
 
-    `every` steps (0: only at the end) is read from the `evaluation:` section by the engine.
+    `every` steps (0: only at the end) is read from the `evaluation:` section by the engine. The
+    class may name a `parameter_check`, as a `Trainer` does.
     """
 
     def evaluate(self, context: EvaluationContext) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from experiments_il.data.hdf5 import (
     stored_array,
 )
 from experiments_il.data.images import image_size
+from experiments_il.data.near_paths import missing_data_hint
 from experiments_il.data.stored_columns import StoredArray, StoredColumn, is_image, named_columns
 from trainer_core.errors import DatasetError
 
@@ -109,8 +110,11 @@ def episode_paths(root: Path) -> list[Path]:
     """Return the files of a folder in the order of the last number in their names.
 
     Raises:
-        DatasetError: There are none.
+        DatasetError: There are none, or no such folder.
     """
+    if not root.exists():
+        message = f"{root}: no such folder{missing_data_hint(root)}"
+        raise DatasetError(message)
     found = [path for pattern in ("*.hdf5", "*.h5") for path in root.glob(pattern)]
     if not found:
         message = f"{root}: no episodes (episode_0.hdf5, ...) in this folder"

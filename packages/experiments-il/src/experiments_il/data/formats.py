@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from experiments_il.data.lerobot_format import INFO_PATH
+from experiments_il.data.near_paths import missing_data_hint
 from experiments_il.data.zarr_layout import ENDS
 from trainer_core.errors import DatasetError
 
@@ -34,10 +35,13 @@ def detect_format(path: Path) -> str:
         return "lerobot"
     elif any(path.glob("*.hdf5")) or any(path.glob("*.h5")):
         return "aloha"
-    found = "is no data set of a known format" if path.exists() else "no such folder or file"
+    if not path.exists():
+        message = f"{path}: no such folder or file{missing_data_hint(path)}"
+        raise DatasetError(message)
     message = (
-        f"{path}: {found}; expected a LeRobotDataset (meta/info.json), a robomimic file (.hdf5), "
-        "a folder of episodes (episode_0.hdf5, ...) or a zarr store (meta/episode_ends)"
+        f"{path}: is no data set of a known format; expected a LeRobotDataset (meta/info.json), a "
+        "robomimic file (.hdf5), a folder of episodes (episode_0.hdf5, ...) or a zarr store "
+        "(meta/episode_ends)"
     )
     raise DatasetError(message)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from experiments_il.data.near_paths import missing_data_hint
 from experiments_il.data.optional_packages import import_optional
 from experiments_il.data.stored_columns import StoredArray
 from trainer_core.errors import DatasetError
@@ -32,7 +33,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     """
     h5py = import_h5py()
     if not path.is_file():
-        message = f"{path}: no such file"
+        message = f"{path}: no such file{missing_data_hint(path)}"
         raise DatasetError(message)
     try:
         with h5py.File(path, "r") as file:

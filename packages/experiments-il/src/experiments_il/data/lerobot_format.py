@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from experiments_il.data.depth import DepthRange, read_depth_range
+from experiments_il.data.near_paths import missing_data_hint
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -183,7 +184,9 @@ def read_info(root: Path) -> LeRobotInfo:
         DatasetError: The folder or the file is missing, or its content is not that of a data set.
     """
     if not root.is_dir():
-        message = f"{root}: no such folder; a LeRobotDataset was expected there"
+        message = (
+            f"{root}: no such folder; a LeRobotDataset was expected there{missing_data_hint(root)}"
+        )
         raise DatasetError(message)
     path = root / INFO_PATH
     if not path.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from experiments_il.data.mixture_names import MERGED, different_rates, wrong_names
 from policy_constructor.errors import ConfigError, Problem
 from policy_constructor.spelling import nearest
 from trainer_core.errors import DatasetError
@@ -101,14 +102,8 @@ class MixtureFactory:
 
     def _check_rates(self, datasets: Mapping[str, Any]) -> None:
         rates = {name: getattr(each, "fps", None) for name, each in datasets.items()}
-        known = {name: rate for name, rate in rates.items() if rate is not None}
-        if len(set(known.values())) > 1 and not self._mixed_fps:
-            said = ", ".join(f"'{name}' {rate:g}" for name, rate in known.items())
-            message = (
-                f"the data sets have different frame rates (frames/s: {said}): a window of frames "
-                "is another time in each; record or convert them at one rate, or say "
-                "'mixed_fps: true'"
-            )
+        message = None if self._mixed_fps else different_rates(rates)
+        if message is not None:
             raise DatasetError(message)
 
     def _stats_of(self, name: str, built: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +123,7 @@ class MixtureFactory:
             pad_norm_stats,
         )
 
-        if self._statistics == "merged":
+        if self._statistics == MERGED:
             return merge_norm_stats(statistics, shares, self._pad)
         check_same_modes(statistics)
         return pad_norm_stats(statistics[self._statistics], self._pad)
@@ -147,42 +142,25 @@ class MixtureFactory:
                 message = f"rename: '{name}' has no key '{key}'{hint}"
                 raise DatasetError(message)
         shift = None
-        if self._statistics not in {"merged", name}:
+        if self._statistics not in {MERGED, name}:
             both = (statistics[name], statistics[self._statistics])
             own, reference = (Normalizer(pad_norm_stats(each, self._pad)) for each in both)
             shift = (own, reference)
         return Member(name, dataset, rename, self._pad, shift, self._pad_masks)
 
     def _find_problems(self) -> list[Problem]:
-        problems = []
-        if not self._datasets:
-            problems.append(Problem("expected at least one data set", path="data.datasets"))
-        named: tuple[tuple[str, Collection[str]], ...] = (
-            ("rename", self._rename),
-            ("weights", self._weights),
+        wrong = wrong_names(
+            self._datasets,
+            weights=self._weights,
+            rename=self._rename,
+            statistics=self._statistics,
         )
-        for parameter, given in named:
-            problems += [
-                Problem(
-                    f"there is no data set '{name}'",
-                    path=f"data.{parameter}.{name}",
-                    suggestions=nearest(name, self._datasets),
-                )
-                for name in given
-                if name not in self._datasets
-            ]
-        missing = [name for name in self._datasets if name not in self._weights]
-        if self._weights and missing:
-            problems.append(Problem(f"'{missing[0]}' has no weight", path="data.weights"))
-        if self._statistics != "merged" and self._statistics not in self._datasets:
-            problems.append(
-                Problem(
-                    f"expected 'merged' or a data set, found {self._statistics!r}",
-                    path="data.statistics",
-                    suggestions=nearest(self._statistics, ["merged", *self._datasets]),
-                )
+        return [
+            Problem(
+                each.message, path=".".join(("data", *each.place)), suggestions=each.suggestions
             )
-        return problems
+            for each in wrong
+        ]
 
 
 def _is_implied(key: str, keys: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments_il.data.batch_features import DEFAULT_REFERENCE
-from experiments_il.data.lerobot_format import nearest_hint
+from experiments_il.data.relative_spec import check_relative
 from experiments_il.data.statistics import MODES, column_statistics
 from trainer_core.errors import DatasetError
 from trainer_core.windows import EdgeDistances, Window
@@ -93,69 +93,14 @@ def relative_keys(
     Raises:
         DatasetError: A key is not there or no vector of floats, or `dims` does not fit the two.
     """
-    return [_checked(key, spec, features, offsets) for key, spec in given.items()]
-
-
-def _checked(
-    key: str,
-    spec: Mapping[str, Any],
-    features: Mapping[str, Feature],
-    offsets: Mapping[str, Sequence[int]],
-) -> RelativeKey:
-    unknown = sorted(set(spec) - {"reference", "dims"})
-    if unknown:
-        message = f"relative_actions.{key}: there is no '{unknown[0]}'; it has reference and dims"
-        raise DatasetError(message)
-    reference = str(spec.get("reference", DEFAULT_REFERENCE))
-    own, other = (_width(name, features) for name in (key, reference))
-    if reference in offsets and offsets[reference][-1] != 0:
-        message = (
-            f"relative_actions.{key}: the window of '{reference}' must end with the current frame, "
-            f"found {list(offsets[reference])}"
+    found = []
+    for key, spec in given.items():
+        window = offsets.get(str(spec.get("reference", DEFAULT_REFERENCE)))
+        reference, partners = check_relative(
+            key, spec, features, None if window is None else tuple(window)
         )
-        raise DatasetError(message)
-    dims = spec.get("dims")
-    if dims is None and own == other:
-        dims = list(range(own))
-    if dims is None:
-        message = (
-            f"relative_actions.{key}: has {own} dimensions, '{reference}' {other}: say with 'dims' "
-            "which belongs to which, null for those that stay absolute"
-        )
-        raise DatasetError(message)
-    if not isinstance(dims, list | tuple):
-        message = f"relative_actions.{key}: 'dims' is {dims!r}, expected a list of numbers and null"
-        raise DatasetError(message)
-    if len(dims) != own:
-        message = f"relative_actions.{key}: {own} dimensions, 'dims' has {len(dims)} entries"
-        raise DatasetError(message)
-    wrong = [
-        each
-        for each in dims
-        if each is not None and not (type(each) is int and each in range(other))
-    ]
-    if wrong:
-        message = (
-            f"relative_actions.{key}: 'dims' names {wrong[0]!r}; '{reference}' has the dimensions "
-            f"0 to {other - 1}"
-        )
-        raise DatasetError(message)
-    pairs = [(number, each) for number, each in enumerate(dims) if each is not None]
-    return RelativeKey(key, reference, tuple(n for n, _ in pairs), tuple(m for _, m in pairs))
-
-
-def _width(name: str, features: Mapping[str, Feature]) -> int:
-    if name not in features:
-        message = f"relative_actions: the data set has no key '{name}'"
-        raise DatasetError(message + nearest_hint(name, features))
-    feature = features[name]
-    if not feature.dtype.startswith("float") or len(feature.shape) != 1 or not feature.item_shape:
-        message = (
-            f"relative_actions: '{name}' is {feature.dtype} {list(feature.shape)}, expected a "
-            "vector of floats"
-        )
-        raise DatasetError(message)
-    return feature.shape[0]
+        found.append(RelativeKey(key, reference, tuple(partners), tuple(partners.values())))
+    return found
 
 
 def relative_stats(

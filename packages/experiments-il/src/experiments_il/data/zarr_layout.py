@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments_il.data.batch_shapes import describe_features
+from experiments_il.data.batch_shapes import describe_features, report_missing
 from experiments_il.data.lerobot_format import DEFAULT_FEATURES
+from experiments_il.data.near_paths import missing_data_hint
 from experiments_il.data.stored_columns import StoredArray, StoredColumn, is_image, named_columns
 from trainer_core.errors import DatasetError
 
@@ -52,7 +53,7 @@ def read_layout(path: Path) -> ZarrLayout:
         DatasetError: It is not there, or not a store of episodes.
     """
     if not path.exists():
-        message = f"{path}: no such folder or file"
+        message = f"{path}: no such folder or file{missing_data_hint(path)}"
         raise DatasetError(message)
     try:
         found = list(_folder_documents(path) if path.is_dir() else _zip_documents(path))
@@ -106,7 +107,7 @@ def _column(key: str, array: StoredArray) -> StoredColumn:
 def describe(parameters: Mapping[str, Any], report: BatchReport) -> BatchShapes | None:
     """Return the shape of each key of the batches of `zarr_replay`; None without a store."""
     path = Path(str(parameters.get("path", ""))).expanduser()
-    if not path.exists():
+    if report_missing("path", path, report):
         return None
     try:
         columns = zarr_columns(path, read_layout(path), parameters.get("state") or ())

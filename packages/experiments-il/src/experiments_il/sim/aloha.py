@@ -34,6 +34,7 @@ class AlohaEvaluator(SimulatorEvaluator):
             asked for and cannot be drawn here.
     """
 
+    parameter_check: ClassVar = "experiments_il.sim.evaluation_check:check_aloha"
     simulator = ALOHA
 
     def __init__(

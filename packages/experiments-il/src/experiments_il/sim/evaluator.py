@@ -270,6 +270,7 @@ class MetaWorldEvaluator(SimulatorEvaluator):
             asked for and cannot be drawn here.
     """
 
+    parameter_check: ClassVar = "experiments_il.sim.evaluation_check:check_metaworld"
     simulator = METAWORLD
 
     def __init__(

@@ -162,6 +162,7 @@ class MetaWorldModesEvaluator(SimulatorEvaluator):
             asked for and cannot be drawn here.
     """
 
+    parameter_check: ClassVar = "experiments_il.sim.modes_simulator:check_metaworld_modes"
     simulator = METAWORLD_MODES
 
     def __init__(

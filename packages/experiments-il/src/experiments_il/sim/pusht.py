@@ -33,6 +33,7 @@ class PushTEvaluator(SimulatorEvaluator):
         UserError: A number is out of its range, or there is no such camera.
     """
 
+    parameter_check: ClassVar = "experiments_il.sim.evaluation_check:check_pusht"
     simulator = PUSHT
 
     def __init__(

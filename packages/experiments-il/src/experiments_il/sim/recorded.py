@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from experiments_il.data import batch_shapes
 from experiments_il.data.durable import is_unused
 from experiments_il.data.lerobot_format import DEFAULT_FEATURES, parse_feature
-from experiments_il.sim.simulators import ALOHA, METAWORLD, PUSHT, Simulator
+from experiments_il.sim.simulators import (
+    ALOHA,
+    METAWORLD,
+    PUSHT,
+    Simulator,
+    wrong_cameras,
+    wrong_tasks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,16 +51,25 @@ def describe(
 
     Args:
         parameters: Those of the factory, as the file has them.
-        report: Receives the keys that the data set does not have.
+        report: Receives the keys that the data set does not have, and what is wrong with
+            the task and the cameras.
         simulator: What is recorded.
     """
+    cameras = parameters.get("cameras") or {}
+    size = parameters.get("image_size") or _IMAGE_SIZE
+    task = str(parameters.get("task", ""))
+    wrong = [*wrong_tasks(simulator, task), *wrong_cameras(simulator, cameras, size)]
+    for each in wrong:
+        report(each.place, each.message, each.suggestions, on="value")
+    if wrong:
+        return None
     if not is_unused(Path(str(parameters.get("root", ""))).expanduser()):
         return batch_shapes.describe(parameters, report)
     features = recorded_features(
         simulator,
-        str(parameters.get("task", "")),
-        parameters.get("cameras") or {},
-        parameters.get("image_size") or _IMAGE_SIZE,
+        task,
+        cameras,
+        size,
     )
     return batch_shapes.describe_features(features, parameters, report)
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.spelling import nearest
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from experiments_il.sim.environment import Environment
 
-__all__ = ["ALOHA", "METAWORLD", "PUSHT", "Simulator", "check_cameras", "require_named_task"]
+__all__ = [
+    "ALOHA",
+    "METAWORLD",
+    "PUSHT",
+    "Simulator",
+    "WrongSetting",
+    "check_cameras",
+    "require_named_task",
+    "wrong_cameras",
+    "wrong_tasks",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +145,37 @@ class Simulator:
         return _load(self.experts[name])
 
 
+class WrongSetting(NamedTuple):
+    """What is wrong with the task or the cameras of a recording or an evaluation.
+
+    Attributes:
+        place: Keys of the parameter.
+        message: What is wrong.
+        suggestions: Nearest right spellings.
+    """
+
+    place: tuple[str, ...]
+    message: str
+    suggestions: tuple[str, ...] = ()
+
+
+def wrong_cameras(
+    simulator: Simulator, cameras: Mapping[str, str], image_size: Sequence[int]
+) -> Iterator[WrongSetting]:
+    """Yield cameras that a simulator does not have, keys that are taken, and a wrong size."""
+    for key, camera in cameras.items():
+        if camera not in simulator.cameras:
+            there = ", ".join(simulator.cameras)
+            message = f"{simulator.title} has no camera '{camera}' (for {key}); there are {there}"
+            yield WrongSetting(("cameras", key), message, nearest(camera, simulator.cameras, 1))
+        if key in simulator.states:
+            message = f"cameras: '{key}' is not free: {simulator.title} gives numbers by that key"
+            yield WrongSetting(("cameras", key), message)
+    if len(image_size) != 2 or min(image_size) < 1:
+        message = f"image_size must be height and width, such as [64, 64], got {list(image_size)}"
+        yield WrongSetting(("image_size",), message)
+
+
 def check_cameras(
     simulator: Simulator, cameras: Mapping[str, str], image_size: Sequence[int]
 ) -> None:
@@ -143,17 +184,9 @@ def check_cameras(
     Raises:
         UserError: One does not, or has not.
     """
-    for key, camera in cameras.items():
-        if camera not in simulator.cameras:
-            there = ", ".join(simulator.cameras)
-            message = f"{simulator.title} has no camera '{camera}' (for {key}); there are {there}"
-            raise UserError(message)
-        if key in simulator.states:
-            message = f"cameras: '{key}' is not free: {simulator.title} gives numbers by that key"
-            raise UserError(message)
-    if len(image_size) != 2 or min(image_size) < 1:
-        message = f"image_size must be height and width, such as [64, 64], got {list(image_size)}"
-        raise UserError(message)
+    wrong = next(wrong_cameras(simulator, cameras, image_size), None)
+    if wrong is not None:
+        raise UserError(wrong.message)
 
 
 def require_named_task(simulator: Simulator, task: str) -> None:
@@ -162,11 +195,18 @@ def require_named_task(simulator: Simulator, task: str) -> None:
     Raises:
         UserError: It has not; the message names the nearest.
     """
-    if task not in simulator.tasks:
-        near = nearest(task, simulator.tasks)
+    for wrong in wrong_tasks(simulator, task):
+        near = wrong.suggestions
         hint = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(simulator.tasks)}"
-        message = f"{simulator.title} has no task '{task}'; {hint}"
+        message = f"{wrong.message}; {hint}"
         raise UserError(message)
+
+
+def wrong_tasks(simulator: Simulator, task: str) -> Iterator[WrongSetting]:
+    """Yield what is wrong with the name of a task, where the names are known."""
+    if simulator.tasks and task not in simulator.tasks:
+        message = f"{simulator.title} has no task '{task}'"
+        yield WrongSetting(("task",), message, nearest(task, simulator.tasks))
 
 
 def _load(place: str) -> Any:

@@ -80,6 +80,7 @@ class ChunkPolicyTrainer(LossTrainer):
         "depth_models": None,
         "action_key": None,
     }
+    parameter_check: ClassVar = "experiments_il.trainers.chunk_check:check"
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class MutualInformationEstimatorTrainer(LossTrainer):
         "cameras": None,
         "action_key": None,
     }
+    parameter_check: ClassVar = "experiments_il.trainers.chunk_check:check"
 
     def __init__(
         self,

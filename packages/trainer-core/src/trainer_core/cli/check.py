@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from policy_constructor.config import sort_problems
 from policy_constructor.errors import ConfigError, Problem, render_problem
 from trainer_core.cli.arguments import config_parser, parse_config_line
 from trainer_core.experiment.loading import LoadedExperiment, load_experiment
@@ -26,7 +27,8 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         errors, warnings, summary = list(error.problems), [], ""
     else:
-        errors, warnings = experiment.problems, experiment.warnings
+        errors = sort_problems([*experiment.problems, *experiment.absent])
+        warnings = experiment.warnings
         if options.deep and not errors:
             import gc
 

@@ -59,7 +59,8 @@ def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Interrupted):
         return str(error), error.exit_code
     if isinstance(error, TrainerError):
-        return f"error: {error}", error.exit_code
+        notes = [f"    = {note}" for note in getattr(error, "__notes__", ())]
+        return "\n".join([f"error: {error}", *notes]), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; nothing new was saved", FAILED
     return f"error: {error}", FAILED

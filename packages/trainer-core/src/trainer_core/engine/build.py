@@ -136,7 +136,8 @@ def _build_data(loaded: LoadedExperiment, ranks: Ranks) -> Mapping[str, Any]:
         "dist_enabled": ranks.world_size > 1,
         "save_dir": config.run.out_dir,
     }
-    data: Mapping[str, Any] = factory.build(opt_params, {})
+    with placed(loaded.resolved, "data"):
+        data: Mapping[str, Any] = factory.build(opt_params, {})
     if "dataset" not in data or not hasattr(data["dataset"], "__len__"):
         name = config.data.component["_type_"]
         msg = f"{name}.build must return a 'dataset' with a length; it returned {sorted(data)}"

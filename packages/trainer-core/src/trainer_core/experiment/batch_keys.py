@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from policy_constructor.config.node import to_plain
 from policy_constructor.config.resolved import walk
-from policy_constructor.discovery.errors import RegistryError
 from policy_constructor.signatures.signature import read_signature
-from policy_constructor.source.static import class_attribute, find_attribute
 from policy_constructor.spelling import nearest
 from trainer_core.experiment.first_layers import feature_needs
-from trainer_core.experiment.schema import DataSection
+from trainer_core.experiment.own_checks import (
+    ABSENT,
+    class_value,
+    find_section,
+    parameters_of,
+    report_problem,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from policy_constructor.config import ResolvedConfig
     from policy_constructor.config.node import Path
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
     from trainer_core.protocols import BatchShapes
 
 __all__ = ["BatchCheck"]
-
-_WITHOUT_KEYS = frozenset({"torch"})
 
 
 class BatchCheck:
@@ -46,6 +48,8 @@ class BatchCheck:
 
     Attributes:
         problems: What was found.
+        absent: What the data section names that is not on this machine.
+        shapes: What the batches hold; None if that is not known.
         unchecked: Warnings: a data set whose description failed.
     """
 
@@ -61,6 +65,8 @@ class BatchCheck:
         self.full_ids = full_ids
         self.others = others
         self.problems: list[Problem] = []
+        self.absent: list[Problem] = []
+        self.shapes: BatchShapes | None = None
         self.unchecked: list[Problem] = []
 
     def check(self, models: Mapping[str, ModelPlan]) -> None:
@@ -69,8 +75,8 @@ class BatchCheck:
         Args:
             models: The compiled models.
         """
-        data = None if self._has_mistakes() else self._ref("data")
-        shapes = self._shapes(data) if data is not None else None
+        data = None if self._has_mistakes() else find_section(self.plugins, self.full_ids, "data")
+        self.shapes = shapes = self._shapes(data) if data is not None else None
         if data is None or shapes is None:
             return
         if self.full_ids.get(("io",), "").endswith("io.mapping"):
@@ -93,7 +99,7 @@ class BatchCheck:
 
     def _shapes(self, data: ComponentRef) -> BatchShapes | None:
         """Return the shape of each key, None where it is not known; None if no key is known."""
-        stated = _class_value(data, "batch_keys")
+        stated = class_value(data, "batch_keys")
         if isinstance(stated, ast.Tuple | ast.List):
             values = [item.value for item in stated.elts if isinstance(item, ast.Constant)]
             return {value: None for value in values if isinstance(value, str)} or None
@@ -103,37 +109,23 @@ class BatchCheck:
 
     def _described(self, data: ComponentRef, target: str) -> BatchShapes | None:
         """Ask the function that a data set names; its module is imported, and is light."""
-        engine, section = DataSection.engine_keys(), self.resolved.node("data")
-        parameters = {
-            str(key): to_plain(node)
-            for key, node in (section.items() if section is not None else ())
-            if key not in engine and key != "_type_"
-        }
-        signature = read_signature(data.target)
-        for name, parameter in signature.parameters.items() if signature is not None else ():
-            if not parameter.required:
-                parameters.setdefault(name, parameter.default)
         module, _, attr = target.partition(":")
-        before = len(self.problems)
+        before = len(self.problems), len(self.absent)
         try:
-            shapes: BatchShapes | None = getattr(import_module(module), attr)(
-                parameters, self._report
-            )
+            describe: Callable[..., BatchShapes | None] = getattr(import_module(module), attr)
+            shapes = describe(parameters_of(self.resolved, "data", data), self._report)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an author's function may do anything
-            del self.problems[before:]
+            del self.problems[before[0] :], self.absent[before[1] :]
             reason = f"{target!r} failed: {type(error).__name__}: {error}"
             message = f"the batches of {data.full_id} are not known: {reason}"
             self.unchecked.append(self.resolved.problem(("data",), message, code="not-checked"))
             return None
         return shapes
 
-    def _report(self, place: Path, message: str, suggestions: tuple[str, ...] = ()) -> None:
+    def _report(self, place: Path, message: str, *said: Any, **details: Any) -> None:
         """Record what a data set finds wrong with its parameters, at a value or a key."""
-        path = ("data", *place)
-        parent = self.resolved.node(*path[:-1])
-        on = "key" if suggestions and parent is not None and parent.is_mapping else "value"
-        details: Any = {"on": on, "code": "wrong-value", "suggestions": suggestions}
-        self.problems.append(self.resolved.problem(path, message, **details))
+        problem = report_problem(self.resolved, ("data", *place), message, *said, **details)
+        (self.absent if problem.code == ABSENT else self.problems).append(problem)
 
     def _missing_in_io(self, dataset: str, shapes: BatchShapes) -> Iterator[Problem]:
         for section in ("model_kwargs", "targets"):
@@ -155,8 +147,8 @@ class BatchCheck:
     ) -> Iterator[Problem]:
         if self.full_ids.get(("trainer",), "").endswith("trainer.default"):
             return  # its inputs and targets are those of `io`
-        trainer = self._ref("trainer")
-        stated = _class_value(trainer, "batch_key_parameters") if trainer is not None else None
+        trainer = find_section(self.plugins, self.full_ids, "trainer")
+        stated = class_value(trainer, "batch_key_parameters") if trainer is not None else None
         signature = read_signature(trainer.target) if trainer is not None else None
         if trainer is None or signature is None or not isinstance(stated, ast.Dict):
             return
@@ -206,20 +198,6 @@ class BatchCheck:
                     f"{need.layer.key}{where} has {need.parameter} {need.size}",
                 ),
             )
-
-    def _ref(self, section: str) -> ComponentRef | None:
-        name = self.full_ids.get((section,))
-        try:
-            return self.plugins.find(name, (section,)) if name is not None else None
-        except RegistryError:
-            return None
-
-
-def _class_value(ref: ComponentRef, name: str) -> ast.AST | None:
-    """Return the expression that a class attribute is set to."""
-    found = find_attribute(ref.module, ref.attr)
-    stated = class_attribute(found, name, _WITHOUT_KEYS) if found is not None else None
-    return stated.node if stated is not None else None
 
 
 def _keys_in(value: Any) -> list[tuple[Path, Any]]:

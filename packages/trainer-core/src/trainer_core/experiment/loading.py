@@ -17,6 +17,7 @@ from trainer_core.experiment.consequences import without_consequences
 from trainer_core.experiment.cross_checks import check_together
 from trainer_core.experiment.model_files import explain_override
 from trainer_core.experiment.model_plans import ModelPlan, plan_models
+from trainer_core.experiment.own_checks import OwnChecks
 from trainer_core.experiment.patching import apply_config_hooks, set_runner
 from trainer_core.experiment.schema import ComponentSection
 from trainer_core.experiment.validation import check_removed_keys, validate
@@ -55,6 +56,7 @@ class LoadedExperiment:
         models: The model's components by name.
         problems: Mistakes, in file order; empty unless it was loaded with `strict=False`.
         warnings: What could not be checked.
+        absent: What the file names that is not on this machine, such as its data set.
         source: The file as messages name it.
         overrides: The command line's changes.
         validated: The experiment, or None if its engine keys have mistakes.
@@ -71,6 +73,7 @@ class LoadedExperiment:
     overrides: tuple[str, ...] = ()
     validated: ExperimentConfig | None = None
     component_count: int = 0
+    absent: list[Problem] = field(default_factory=list)
     dry_run: bool = field(default=False)
 
     @property
@@ -160,7 +163,11 @@ def _check(experiment: LoadedExperiment) -> None:
     batches = BatchCheck(resolved, components.full_ids, experiment.plugins, others)
     batches.check(experiment.models)
     found += batches.problems
-    experiment.warnings += batches.unchecked
+    experiment.absent = batches.absent
+    own = OwnChecks(resolved, components.full_ids, experiment.plugins, [*resolved.problems, *found])
+    own.check(experiment.models, batches.shapes)
+    found += own.problems
+    experiment.warnings += [*batches.unchecked, *own.unchecked]
     if resolved.incomplete:  # what seems to be missing may be in the file that could not be read
         found = [problem for problem in found if not problem.code.startswith("missing-")]
     experiment.problems = found

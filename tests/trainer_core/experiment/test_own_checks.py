@@ -1,0 +1,76 @@
+"""A trainer and an evaluator that name a check of their own are asked before a run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trainer_core import load_experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MODULE = """\
+class Judge:
+    parameter_check = "judge_checks:{function}"
+    def __init__(self, episodes: int = 8, speed: str = "slow"): ...
+    def evaluate(self, context): ...
+"""
+CHECKS = """\
+def check(parameters, report, view):
+    if parameters["speed"] not in ("slow", "fast"):
+        report(("evaluation", "speed"), "no such speed", ("fast",), on="value")
+    if parameters["episodes"] > view.sections["trainer"]["max_steps"]:
+        seen = f"{sorted(view.batches)} and {list(view.blocks)}"
+        report(("evaluation", "episodes"), f"more than {seen}")
+
+def failing(parameters, report, view):
+    report(("evaluation",), "is not said")
+    raise ValueError("no luck")
+"""
+
+
+@pytest.fixture(params=["check"])
+def judge(fake_wheel: Callable[..., Path], request: pytest.FixtureRequest) -> None:
+    """A wheel with an evaluator that checks its parameters by a function."""
+    sys.modules.pop("judge_checks", None)
+    modules = {"judge.py": MODULE.format(function=request.param), "judge_checks.py": CHECKS}
+    fake_wheel("judge", {"trainer_core.evaluators": {"judge": "judge:Judge"}}, modules)
+
+
+@pytest.mark.usefixtures("judge")
+@pytest.mark.parametrize(
+    ("parameters", "path", "message"),
+    [
+        ("speed: fats", "evaluation.speed", "no such speed"),
+        ("episodes: 100000", "evaluation.episodes", "more than ['index', 'x', 'y'] and []"),
+    ],
+)
+def test_evaluator_checks_its_parameters_itself(
+    parameters: str, path: str, message: str, experiment_file: Path
+) -> None:
+    changed = f"evaluation={{_type_: judge, {parameters}}}"
+    (problem,) = load_experiment(experiment_file, [changed], strict=False).problems
+    assert (problem.path, problem.message, problem.code) == (path, message, "wrong-value")
+    assert problem.location is not None
+    assert "judge" not in sys.modules
+
+
+@pytest.mark.parametrize("judge", ["failing"], indirect=True)
+@pytest.mark.usefixtures("judge")
+def test_check_that_fails_itself_is_a_warning(experiment_file: Path) -> None:
+    loaded = load_experiment(experiment_file, ["evaluation={_type_: judge}"], strict=False)
+    assert loaded.problems == []
+    (warning,) = loaded.warnings
+    reason = "'judge_checks:failing' failed: ValueError: no luck"
+    assert warning.message == f"what eval.judge checks itself is not known: {reason}"
+
+
+@pytest.mark.usefixtures("judge")
+def test_section_with_other_mistakes_is_left_alone(experiment_file: Path) -> None:
+    changed = "evaluation={_type_: judge, speed: fats, episode: 3}"
+    (problem,) = load_experiment(experiment_file, [changed], strict=False).problems
+    assert problem.code == "unknown-key"
