@@ -13,7 +13,7 @@ import pytest
 import trainer_core
 from trainer_core.errors import UserError
 from trainer_core.protocols import Runner
-from trainer_ray.runner import RayOnlineRunner, RayRunner
+from trainer_ray.runner import RayRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 LIMIT_S = 90
 
 
-def test_ray_runners_fit_the_protocol() -> None:
+def test_the_ray_runner_fits_the_protocol() -> None:
     assert isinstance(RayRunner(), Runner)
-    assert isinstance(RayOnlineRunner(), Runner)
-
-
-def test_the_online_runner_refuses_and_names_what_works() -> None:
-    with pytest.raises(UserError, match=r"'ray_online' is not available yet .* '--runner local'"):
-        RayOnlineRunner(num_workers=2).run(experiment=None)
 
 
 @pytest.mark.parametrize(

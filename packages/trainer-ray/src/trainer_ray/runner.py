@@ -1,10 +1,9 @@
-"""The runners of this wheel. Imports neither Ray nor torch until a run starts."""
+"""The runner `ray`. Imports neither Ray nor torch until a run starts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainer_core.errors import UserError
 from trainer_ray.cluster import import_ray
 from trainer_ray.options import Options
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
 
-__all__ = ["RayOnlineRunner", "RayRunner"]
+__all__ = ["RayRunner"]
 
 
 class RayRunner:
@@ -112,26 +111,3 @@ class RayRunner:
     def _prepare(self) -> None:
         self.options.require_valid()
         import_ray()
-
-
-class RayOnlineRunner:
-    """Learn from online rollouts and offline data together. Not available in this version.
-
-    Args:
-        num_workers: Rollout workers of the cluster.
-
-    Raises:
-        UserError: Always, when the run starts.
-    """
-
-    def __init__(self, *, num_workers: int = 1) -> None:
-        self.num_workers = num_workers
-
-    def run(self, experiment: Any) -> NoReturn:
-        """Refuse to run, naming what works instead."""
-        del experiment
-        message = (
-            "the runner 'ray_online' is not available yet in trainer-ray 0.1.0; "
-            "use 'runner: {_type_: local}' or '--runner local'"
-        )
-        raise UserError(message)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from policy_constructor.errors import ConfigError
 from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.instantiate import instantiate
@@ -154,8 +155,9 @@ class RunnerConformance(ComponentConformance):
     """Checks of a runner.
 
     Attributes:
-        refuses: Part of the message of a runner that does not run anything in this version. It is
-            then held to that: it must say so as a `UserError`, before anything is written.
+        refuses: Part of the message of a runner that cannot run the small experiment. It is then
+            held to that: it must say so as a `UserError` or a `ConfigError`, before anything is
+            written.
     """
 
     kind = "runner"
@@ -199,10 +201,10 @@ class RunnerConformance(ComponentConformance):
         require(not (tmp_path / "run").exists(), "a dry run wrote its run folder")
 
     def test_tc082_refusal_is_the_users_to_read(self, tmp_path: Path) -> None:
-        """A runner that does not run yet says so in a `UserError` and writes nothing."""
+        """A runner that cannot run this says so for the user to read, and writes nothing."""
         try:
             self.run_with(self.spec(), tmp_path / "run")
-        except UserError as error:
+        except (ConfigError, UserError) as error:
             require(self.refuses in str(error), f"it says {str(error)!r}, not {self.refuses!r}")
         else:
             require(condition=False, message="it declares that it refuses to run, and ran")

@@ -1,0 +1,118 @@
+"""What is refused before an actor starts, with its place in the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from policy_constructor.errors import ConfigError
+from trainer_core.instantiate import instantiate, placed
+from trainer_core.online import EpisodeSource, OnlineData
+from trainer_ray.online.mixed_data import Proportions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from policy_constructor.config import Key
+    from trainer_core.engine.built import Experiment
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_ray.online.options import Options
+
+__all__ = ["describe_rollouts", "proportions_of", "require_parts", "require_sections"]
+
+_SEEDS_APART = 1_000_000
+
+
+def require_sections(loaded: LoadedExperiment, options: Options) -> None:
+    """Refuse a file that cannot be learned from online, whatever its components are.
+
+    Raises:
+        ConfigError: It cannot; the message says which key.
+    """
+    config = loaded.config
+    if config.evaluation is None:
+        message = (
+            "runner ray_online plays what an evaluator plays; the file has no 'evaluation' section"
+        )
+        _refuse(loaded, ("runner",), message)
+    if config.data.num_workers:
+        message = (
+            "runner ray_online fetches its samples in a thread of the learner; num_workers is 0, "
+            f"not {config.data.num_workers}"
+        )
+        _refuse(loaded, ("data", "num_workers"), message)
+    if config.trainer.max_epochs is not None:
+        message = "the length of a run with runner ray_online is given in steps: use max_steps"
+        _refuse(loaded, ("trainer", "max_epochs"), message)
+    if config.trainer.overfit_batches is not None:
+        message = "runner ray_online cannot overfit: each batch has new samples; remove the key"
+        _refuse(loaded, ("trainer", "overfit_batches"), message)
+    if options.target_success is not None and not config.evaluation.every:
+        message = "target_success is never measured before the end; set evaluation.every"
+        _refuse(loaded, ("runner", "target_success"), message)
+
+
+def require_parts(built: Experiment, loaded: LoadedExperiment) -> None:
+    """Refuse a data set or an evaluator that cannot be learned from online.
+
+    Raises:
+        ConfigError: One of them cannot; the message says what it lacks.
+    """
+    if not isinstance(built.dataset, OnlineData):
+        name = loaded.config.data.component["_type_"]
+        message = (
+            f"runner ray_online cannot mix new episodes with {name}: its data set "
+            f"{type(built.dataset).__name__} is no trainer_core.online.OnlineData "
+            f"(it has no {_missing(built.dataset, OnlineData)})"
+        )
+        _refuse(loaded, ("data",), message)
+    if not isinstance(built.evaluator, EpisodeSource):
+        name = (built.evaluation_settings or {}).get("_type_")
+        message = (
+            f"runner ray_online needs an evaluator that plays without end; {name} is no "
+            "trainer_core.online.EpisodeSource (it has no collect)"
+        )
+        _refuse(loaded, ("evaluation",), message)
+
+
+def describe_rollouts(
+    built: Experiment, loaded: LoadedExperiment, options: Options
+) -> dict[str, Any]:
+    """Return the spec of the evaluator that rollout workers play, after making it once.
+
+    Raises:
+        ConfigError: A key of `runner.rollout` is none of the evaluator's.
+    """
+    spec = {**(built.evaluation_settings or {}), **options.rollout}
+    seed = getattr(built.evaluator, "seed", None)
+    if "seed" not in options.rollout and isinstance(seed, int):
+        spec["seed"] = seed + _SEEDS_APART
+    with placed(loaded.resolved, "runner", "rollout"):
+        instantiate(spec, loaded.plugins, kind="eval")
+    return spec
+
+
+def proportions_of(loaded: LoadedExperiment, options: Options) -> Proportions:
+    """Return how batches are shared out.
+
+    Raises:
+        ConfigError: No sample of a batch would be a new one.
+    """
+    batch = loaded.config.data.batch_size
+    online = round(batch * options.online_share)
+    if not online:
+        message = (
+            f"an online_share of {options.online_share:g} of a batch of {batch} is no sample; "
+            f"{1 / batch:g} is one"
+        )
+        _refuse(loaded, ("runner", "online_share"), message)
+    return Proportions(batch, online, options.offline_steps)
+
+
+def _missing(dataset: Any, protocol: type) -> str:
+    names: Mapping[str, Any] = vars(protocol)
+    own = [name for name in names if not name.startswith("_") and not hasattr(dataset, name)]
+    return " and no ".join(own)
+
+
+def _refuse(loaded: LoadedExperiment, path: tuple[Key, ...], message: str) -> NoReturn:
+    raise ConfigError(loaded.resolved.problem(path, message))

@@ -1,0 +1,145 @@
+"""Samples that are on their way while a step is computed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainer_core.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trainer_core.protocols import Batch
+
+__all__ = ["LATER", "LOST", "Prefetch", "SampleSource"]
+
+LATER = "later"
+"""What a source returns for a sample that is not there yet."""
+LOST = "lost"
+"""What a source returns for a sample that will not come: it is asked for again."""
+
+_GLANCE_S = 0.1
+_PAUSE_S = 0.2
+
+
+class SampleSource(Protocol):
+    """Where samples come from; may be called by one thread."""
+
+    def ask(self, number: int) -> Any:
+        """Ask for a sample and return a ticket at once.
+
+        Args:
+            number: The step that the sample is for.
+        """
+        ...
+
+    def fetch(self, ticket: Any, limit_s: float) -> Mapping[str, Any] | str:
+        """Return the sample of a ticket, `LATER` after `limit_s` seconds, or `LOST`."""
+        ...
+
+
+class Prefetch:
+    """Fetches samples and makes batches of them in a thread, in the order of the steps.
+
+    Args:
+        source: Where they come from.
+        convert: Makes a batch of a sample, in the thread.
+        first: Number of the first sample.
+        depth: Samples that are asked for at a time; as many may lie ready.
+        limit_s: How long `take` waits for a sample, in seconds.
+        check: Called while `take` waits; raises what ends the run.
+
+    Attributes:
+        wait_s: Seconds that `take` has waited.
+        taken: Samples taken.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        convert: Callable[[Mapping[str, Any]], Batch],
+        *,
+        first: int = 0,
+        depth: int = 2,
+        limit_s: float = 120.0,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.wait_s = 0.0
+        self.taken = 0
+        self._source = source
+        self._convert = convert
+        self._first = first
+        self._depth = depth
+        self._limit_s = limit_s
+        self._check = check
+        self._ready: queue.Queue[Batch] = queue.Queue(depth)
+        self._failure: Exception | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def take(self) -> Batch:
+        """Return the next batch.
+
+        Raises:
+            TrainerError: None came in time, or one could not be made.
+        """
+        began = time.perf_counter()
+        try:
+            return self._ready.get_nowait()
+        except queue.Empty:
+            return self._wait(began)
+        finally:
+            self.taken += 1
+            self.wait_s += time.perf_counter() - began
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._thread.join(10 * _GLANCE_S)
+
+    def _wait(self, began: float) -> Batch:
+        while True:
+            try:
+                return self._ready.get(timeout=_GLANCE_S)
+            except queue.Empty:
+                self._check()
+            if self._failure is not None:
+                raise self._failure
+            if time.perf_counter() - began > self._limit_s:
+                msg = f"no sample came from the replay buffer for {self._limit_s:g} s"
+                raise TrainerError(msg)
+
+    def _run(self) -> None:
+        try:
+            self._fetch_all()
+        except Exception as error:  # noqa: BLE001 - raised where the batch is wanted
+            self._failure = error
+
+    def _fetch_all(self) -> None:
+        number = self._first
+        tickets: deque[tuple[int, Any]] = deque()
+        while not self._closed.is_set():
+            while len(tickets) < self._depth:
+                tickets.append((number, self._source.ask(number)))
+                number += 1
+            sample = self._source.fetch(tickets[0][1], _GLANCE_S)
+            if sample == LATER:
+                continue
+            if sample == LOST:
+                self._closed.wait(_PAUSE_S)
+                tickets[0] = (tickets[0][0], self._source.ask(tickets[0][0]))
+                continue
+            tickets.popleft()
+            self._put(self._convert(sample))  # type: ignore[arg-type] # a sample by now
+
+    def _put(self, batch: Batch) -> None:
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                self._ready.put(batch, timeout=_GLANCE_S)
+                break

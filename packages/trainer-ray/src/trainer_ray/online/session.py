@@ -1,0 +1,307 @@
+"""The online part of a run, as hooks of the learner's loop."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from trainer_core.engine.progress import QuietProgress
+from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
+from trainer_core.errors import TrainerError, UserError
+from trainer_core.hookspecs import hookimpl
+from trainer_ray.online.actors import NamedActor, start_actor
+from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.gauges import Gauges
+from trainer_ray.online.policy_state import PolicyStateManager
+from trainer_ray.online.prefetch import Prefetch
+from trainer_ray.online.publishing import Publisher
+from trainer_ray.online.samples import BufferSamples, to_batch
+from trainer_ray.online.supervision import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trainer_core.engine.state import RunState
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_ray.online.mixed_data import MixedData
+    from trainer_ray.online.options import Options
+
+__all__ = ["Session"]
+
+_START_S = 120.0
+_PUBLISH_S = 60.0
+_GLANCE_S = 0.1
+
+
+class Session:
+    """Starts the actors, publishes weights, fills batches up, and ends what it has started.
+
+    Args:
+        loaded: The experiment.
+        options: The runner's options.
+        mixed: The data set of the run.
+        rollouts: The spec of the evaluator that rollout workers play.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedExperiment,
+        options: Options,
+        mixed: MixedData,
+        rollouts: Mapping[str, Any],
+    ) -> None:
+        out_dir = Path(loaded.config.run.out_dir).absolute()
+        self._loaded = loaded
+        self._options = options
+        self._mixed = mixed
+        self._rollouts = dict(rollouts)
+        self._out_dir = out_dir
+        self._learner = f"{loaded.config.run.name} in {out_dir} on {socket.gethostname()}"
+        self._buffer = _make_buffer(options, mixed, out_dir)
+        self._manager = _make_manager(options, out_dir)
+        self._publisher: Publisher | None = None
+        self._supervisor: Supervisor | None = None
+        self._prefetch: Prefetch | None = None
+        self._gauges: Gauges | None = None
+        self._is_behind = False
+        self._is_training = False
+        self._began = time.perf_counter()
+
+    @hookimpl
+    def trainer_fit_start(self, state: RunState) -> None:
+        """Start what the run needs; without `offline_steps`, wait for the first frames."""
+        if state.step >= state.total_steps:
+            return
+        self._began = time.perf_counter()
+        _require_room(self._options)
+        if self._loaded.config.run.resume == "none":
+            _set_aside(self._out_dir)
+        self._start(state)
+        if state.step >= self._options.offline_steps:
+            self._begin(state)
+        self._is_training = True
+
+    @hookimpl
+    def trainer_step_end(self, state: RunState) -> None:
+        """Publish the weights where that is due; end the run where nobody plays any more."""
+        publisher, supervisor = self._publisher, self._supervisor
+        if publisher is None or supervisor is None:
+            return
+        if self._is_behind or state.step % self._options.publish_every == 0:
+            self._is_behind = not publisher.publish(state.step)
+        supervisor.check()
+        is_last = state.step >= state.total_steps
+        if self._prefetch is None and state.step >= self._options.offline_steps and not is_last:
+            publisher.publish(state.step)
+            self._begin(state)
+
+    @hookimpl
+    def trainer_measured(self, state: RunState, metrics: Mapping[str, Any]) -> None:
+        """End the run where the policy is good enough."""
+        target, found = self._options.target_success, metrics.get("eval/success_rate")
+        if target is not None and found is not None and found >= target:
+            state.stop(f"target_success: {found:.4g} reached {target:.4g}")
+
+    @hookimpl
+    def trainer_fit_end(self) -> None:
+        """End what was started."""
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and the actors; what the buffer has kept is on the disk."""
+        for part in (self._prefetch, self._supervisor, self._publisher):
+            if part is not None:
+                part.close()
+        if self._supervisor is not None:
+            if self._buffer.is_joined:
+                ray.wait([self._buffer.ask("detach", self._learner)], timeout=1)
+            self._buffer.end()
+            self._manager.end()
+        self._prefetch = self._supervisor = self._publisher = None
+
+    def _start(self, state: RunState) -> None:
+        """Start or join the buffer and the manager, and give it the weights.
+
+        Raises:
+            UserError: Another run learns from the buffer, or its episodes have other keys.
+        """
+        self._buffer.start()
+        holder = self._buffer.call("attach", self._learner, limit_s=_START_S)
+        if holder:
+            msg = (
+                f"the replay buffer {self._options.replay_buffer!r} has a learner: {holder}; a "
+                "buffer has one at a time, so give this run another replay_buffer"
+            )
+            raise UserError(msg)
+        self._manager.start()
+        send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
+        publisher = Publisher(state.models, ray.put, send)
+        self._publisher = publisher
+        publisher.publish(state.step)
+        supervisor = Supervisor(
+            self._buffer,
+            self._manager,
+            self._learner,
+            published=lambda: publisher.version,
+            publish_again=publisher.repeat,
+            runtime_env=self._options.runtime_env,
+        )
+        self._supervisor = supervisor
+        waited_s = self._waited_s
+        self._gauges = Gauges(lambda: supervisor.buffer, lambda: supervisor.acting, waited_s)
+        gauges = self._gauges
+        state.gauges.append(lambda: gauges.read(state.step))
+
+    def _begin(self, state: RunState) -> None:
+        """Start the rollout workers, wait for frames, and mix from now on."""
+        supervisor = self._supervisor
+        assert supervisor is not None
+        supervisor.start_workers(self._describe_workers(state))
+        if not self._wait_for_frames(state, supervisor):
+            return
+        online = self._mixed.proportions.online
+        note = self._gauges.note_versions if self._gauges is not None else lambda *_: None
+        source = BufferSamples(self._buffer, online, state.experiment.seed, note)
+        prefetch = Prefetch(
+            source,
+            partial(to_batch, self._mixed.dataset),
+            first=state.step,
+            depth=self._options.prefetch,
+            check=supervisor.check,
+        )
+        self._prefetch = prefetch
+        self._mixed.begin(prefetch.take)
+
+    def _wait_for_frames(self, state: RunState, supervisor: Supervisor) -> bool:
+        """Wait until the buffer has enough; return whether it has, and the run is to go on.
+
+        Raises:
+            TrainerError: It has not in time, or nobody plays any more.
+        """
+        options = self._options
+        show = state.track if self._is_training else QuietProgress(sys.stderr).track
+        deadline = time.monotonic() + options.fill_timeout_s
+        limit_s = state.experiment.settings.max_time_s
+        while True:
+            frames = int(supervisor.buffer.get("frames", 0))
+            if frames >= options.min_frames:
+                return True
+            passed_s = state.wall_s + time.perf_counter() - self._began
+            if state.interrupted() or (limit_s is not None and passed_s >= limit_s):
+                return False
+            supervisor.check()
+            text = _tell_episodes(supervisor)
+            if time.monotonic() > deadline:
+                raise TrainerError(_explain_emptiness(options, frames, text))
+            state.beat()
+            show(frames, options.min_frames, f"frames; {text}", "replay buffer")
+            time.sleep(_GLANCE_S)
+
+    def _describe_workers(self, state: RunState) -> list[dict[str, Any]]:
+        """Return what each rollout worker is made from, as plain data."""
+        options = self._options
+        shared = {
+            "text": resolved_yaml(self._loaded),
+            "norm_stats": state.normalizer.to_json(),
+            "evaluator": self._rollouts,
+            "workers": options.rollout_workers,
+            "replay_buffer": options.replay_buffer,
+            "policy_state_manager": options.policy_state_manager,
+            "out_dir": str(self._out_dir),
+            "seed": state.experiment.seed,
+            "folder": str(Path.cwd()),
+            "path": list(sys.path),
+            "wheels": describe_plugins(self._loaded)["wheels"],
+        }
+        return [
+            {**shared, "producer": f"rollout-{number}", "number": number}
+            for number in range(options.rollout_workers)
+        ]
+
+    def _waited_s(self) -> float:
+        return 0.0 if self._prefetch is None else self._prefetch.wait_s
+
+
+def _make_buffer(options: Options, mixed: MixedData, out_dir: Path) -> NamedActor:
+    make = partial(
+        start_buffer,
+        str(out_dir / "replay"),
+        _describe_keys(mixed.dataset),
+        name=options.replay_buffer,
+        timeout_s=_START_S,
+        capacity=options.capacity,
+        keep=options.keep,
+        sampling=options.sampling,
+        priority_exponent=options.priority_exponent,
+    )
+    return NamedActor("replay buffer", options.replay_buffer, make)
+
+
+def _make_manager(options: Options, out_dir: Path) -> NamedActor:
+    name, folder = options.policy_state_manager, str(out_dir / "checkpoints")
+    make = partial(start_actor, name, PolicyStateManager, folder)
+    return NamedActor("policy state manager", name, make)
+
+
+def _describe_keys(dataset: Any) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "shape": list(key.shape),
+            "dtype": key.dtype,
+            "offsets": None if key.offsets is None else list(key.offsets),
+        }
+        for name, key in dataset.episode_keys.items()
+    }
+
+
+def _require_room(options: Options) -> None:
+    """Refuse rollout workers that the cluster cannot hold.
+
+    Raises:
+        UserError: Its machines have too few CPUs.
+    """
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it so
+    alive = [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
+    room = sum(int(count) for count in alive)
+    if room < options.rollout_workers:
+        msg = (
+            f"runner ray_online: rollout_workers: {options.rollout_workers} do not fit: each takes "
+            f"a CPU, and the cluster has {room}"
+        )
+        raise UserError(msg)
+
+
+def _set_aside(out_dir: Path) -> None:
+    """Move the episodes of an earlier run away: this one begins anew."""
+    replay, number = out_dir / "replay", 1
+    if not replay.exists():
+        return
+    while (target := out_dir / "previous" / f"replay-{number:03d}").exists():
+        number += 1
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replay.rename(target)
+
+
+def _tell_episodes(supervisor: Supervisor) -> str:
+    described = supervisor.buffer
+    successes = int(described.get("successes", 0))
+    came = successes + int(described.get("failures", 0))
+    refused = int(described.get("refused", 0))
+    text = f"{came} episodes came, {successes} of them succeeded"
+    text += f", {refused} were refused" if refused else ""
+    return text + (f"; {supervisor.last_error}" if supervisor.last_error else "")
+
+
+def _explain_emptiness(options: Options, frames: int, text: str) -> str:
+    kept = "; keep: successes keeps only these" if options.keep == "successes" else ""
+    return (
+        f"the replay buffer has {frames} of {options.min_frames} frames after "
+        f"{options.fill_timeout_s:g} s (fill_timeout_s): {text}{kept}.\n  Begin with a better "
+        "policy (offline_steps, or weights: of a component), wait longer, or lower min_frames"
+    )

@@ -1,0 +1,130 @@
+"""A data set and a game that a rollout worker plays in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainer_core.errors import TrainerError, UserError
+from trainer_core.online import Episode, EpisodeKey
+
+LENGTH = 8
+"""Frames of an episode."""
+
+
+class Data:
+    """Episodes of noise: `x` `(3,)`, `y` of the same frame, and `next`, two frames of `y`.
+
+    Args:
+        size: Samples; each is a number, `index`.
+        offset: Added to `x`, so that its statistics are not those of a rollout.
+    """
+
+    def __init__(self, size: int = 60, offset: float = 0.0) -> None:
+        self.size = size
+        self.offset = offset
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        mean = [self.offset] * 3
+        stats = {"x": {"mode": "mean_std", "mean": mean, "std": [2.0] * 3}}
+        return {"dataset": Samples(self.size, self.offset), "norm_stats": stats}
+
+
+class Samples:
+    """What `Data` builds."""
+
+    fps = 10.0
+
+    def __init__(self, size: int, offset: float) -> None:
+        random = np.random.default_rng(0)
+        self.x = (random.normal(size=(size, 3)) + offset).astype(np.float32)
+        self.y = random.normal(size=(size, 2)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def episode_keys(self) -> dict[str, EpisodeKey]:
+        keys = {"x": EpisodeKey((3,), "float32"), "y": EpisodeKey((2,), "float32", (0, 1))}
+        return {**keys, "index": EpisodeKey((), "int64")}
+
+    def __getitems__(self, indices: Any) -> dict[str, Any]:
+        rows = np.asarray(indices)
+        after = np.minimum(rows + 1, len(self.x) - 1)
+        y = np.stack([self.y[rows], self.y[after]], 1)
+        pad = np.stack([rows < 0, rows + 1 >= len(self.x)], 1)
+        return self._batch({"x": self.x[rows], "y": y, "y_is_pad": pad, "index": rows})
+
+    def batch_of_windows(self, windows: Any) -> dict[str, Any]:
+        return self._batch(dict(windows))
+
+    def _batch(self, columns: dict[str, Any]) -> dict[str, Any]:
+        batch = {key: torch.from_numpy(values) for key, values in columns.items()}
+        return {**batch, "first": batch["y"][:, 0].clone()}
+
+
+class Game:
+    """Plays episodes whose `x` are the weights' first bias and whose `index` is below zero.
+
+    Args:
+        seed: Of the episodes.
+        wins: Every so many episodes are solved; 0: none.
+        pause_s: How long an episode takes, in seconds.
+        crash: `raise`, `die` or `refuse` in the first episode; with a file's name, only until it
+            exists.
+        rate: `success_rate` of an evaluation at step 0; it grows by 0.01 with each step.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        wins: int = 1,
+        pause_s: float = 0.02,
+        crash: str = "",
+        rate: float = 0.0,
+    ) -> None:
+        self.seed = seed
+        self.wins = wins
+        self.pause_s = pause_s
+        self.crash = crash
+        self.rate = rate
+
+    def evaluate(self, context: Any) -> dict[str, Any]:
+        return {"success_rate": min(1.0, self.rate + 0.01 * context.step), "n": 5}
+
+    def collect(self, context: Any, send: Any, *, first: int = 0) -> None:
+        self._crash(context)
+        number = first
+        while not context.interrupted():
+            time.sleep(self.pause_s)
+            send(self._play(context, number))
+            number += 1
+
+    def _play(self, context: Any, number: int) -> Episode:
+        bias = context.models["model"].state_dict()
+        last = float(next(iter(bias.values())).flatten()[0])
+        columns = {
+            "x": np.full((LENGTH, 3), last, np.float32),
+            "y": np.arange(2 * LENGTH, dtype=np.float32).reshape(LENGTH, 2),
+            "index": np.full(LENGTH, -1 - self.seed, np.int64),
+        }
+        return Episode(columns, bool(self.wins) and number % self.wins == 0)
+
+    def _crash(self, context: Any) -> None:
+        way, _, file = self.crash.partition(":")
+        if not way or (file and Path(file).exists()):
+            return
+        if file:
+            Path(file).touch()
+        if way == "die":
+            os._exit(3)
+        if way == "refuse":
+            message = "the toy has no such game"
+            raise UserError(message)
+        message = "the toy's simulator broke down in every episode: out of marbles"
+        raise TrainerError(message)
