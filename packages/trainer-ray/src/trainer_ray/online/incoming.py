@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,7 +122,7 @@ def _read_column(key: str, given: Any, column: Column) -> NDArray[Any]:
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes inf, which is refused
             values = values.astype(column.dtype, copy=False)
-        is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        is_finite = np.isfinite(values).reshape(len(values), math.prod(column.shape)).all(axis=1)
         if not is_finite.all():
             step = int(np.argmin(is_finite))
             numbers = np.ravel(values[step])

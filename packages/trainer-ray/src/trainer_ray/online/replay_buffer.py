@@ -80,6 +80,9 @@ class ReplayBuffer:
     ) -> None:
         _require("keep", keep, ("successes", "all"))
         _require("sampling", sampling, ("uniform", "prioritized"))
+        if capacity < 1:
+            msg = f"replay buffer: capacity is a number of frames of at least 1, not {capacity}"
+            raise UserError(msg)
         self._columns = read_keys(keys)
         self._keys = describe_keys(keys)
         self._windows = {
@@ -277,9 +280,10 @@ class ReplayBuffer:
             UserError: A priority is negative or no number.
         """
         priorities = np.asarray(values, np.float64)
-        if not (np.isfinite(priorities) & (priorities >= 0)).all():
-            msg = f"priorities are finite and at least 0; they go from {priorities.min()} to "
-            raise UserError(msg + f"{priorities.max()}")
+        bad = priorities[~(np.isfinite(priorities) & (priorities >= 0))]
+        if len(bad):
+            msg = f"a priority is a finite number of at least 0, not {bad[0]}"
+            raise UserError(msg)
         if self._tree is None:
             return
         found, is_there = self._ring.find(np.asarray(rows, np.int64))
