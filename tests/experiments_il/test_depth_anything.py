@@ -71,7 +71,7 @@ def test_nothing_of_it_is_trained(images: Tensor) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "depth_anything_v3_l"}, "'depth_anything_v3_l' is not in transformers; name the"),
+        ({"name": "depth_anything_v3_l"}, "no depth model 'depth_anything_v3_l'; did you mean 'd"),
         ({"name": "depth_anything_v2"}, "no depth model 'depth_anything_v2'; did you mean 'depth"),
         ({"layers": [13]}, "there is no layer 13; the model has 1 to 12"),
         ({"layers": [3], "output": "depth"}, "layers and grid are those of features; leave them"),

@@ -1,4 +1,4 @@
-"""Published weights -> a model of `transformers`: from a folder, a file, or the hub's cache.
+"""Published weights -> a model: from a folder, a file, or the hub's cache.
 
 Safetensors only: nothing is unpickled, no remote code is run.
 """
@@ -19,9 +19,9 @@ from policy_constructor.pretrained import is_pretrained_wanted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["HUB", "build_pretrained"]
+__all__ = ["HUB", "build_pretrained", "load_pretrained"]
 
 HUB = "hub:"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -57,18 +57,61 @@ def build_pretrained(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    problems = _describe(report, dict(model.state_dict()))
-    if problems and strict:
-        shown = problems[:_SHOWN] + [f"... and {len(problems) - _SHOWN} more"] * (
-            len(problems) > _SHOWN
-        )
-        lines = "".join(f"\n  {line}" for line in shown)
-        message = (
-            f"{source} does not fit {model_class.__name__}:{lines}\n"
-            "choose the name or settings of these weights, or load what fits with strict: false"
-        )
-        raise ValueError(message)
+    if strict:
+        _require_all(source, model_class.__name__, report, dict(model.state_dict()))
     return model
+
+
+def load_pretrained(
+    model: nn.Module, source: str | None, *, name: str, prefix: str, strict: bool = True
+) -> None:
+    """Copy published weights into a model of another package; when, and `source`, as above.
+
+    Args:
+        model: What the weights are for.
+        source: Where they are.
+        name: What the message calls the model.
+        prefix: What stands before the model's own keys in published files, if it does.
+        strict: Whether every tensor of the model must be there, under one of its keys.
+
+    Raises:
+        ValueError: There are no weights, they cannot be read, or do not fit.
+    """
+    if source is None or not is_pretrained_wanted() or torch.get_default_device().type == "meta":
+        return
+    own: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    named = {key.removeprefix(prefix): tensor for key, tensor in _read(source).items()}
+    given = {key: tensor for key, tensor in named.items() if key in own}
+    fitting = {key: tensor for key, tensor in given.items() if tensor.shape == own[key].shape}
+    present = {id(own[key]) for key in given}  # files have a tensor of several keys once
+    report = {
+        "missing_keys": [key for key, tensor in own.items() if id(tensor) not in present],
+        "mismatched_keys": [
+            (key, tensor.shape, own[key].shape)
+            for key, tensor in given.items()
+            if key not in fitting
+        ],
+        "error_msgs": [],
+    }
+    if strict:
+        _require_all(source, name, report, own)
+    model.load_state_dict(fitting, strict=False)
+
+
+def _require_all(source: str, name: str, report: dict[str, Any], model: dict[str, Tensor]) -> None:
+    """Refuse weights that leave a tensor of the model as it was."""
+    problems = _describe(report, model)
+    if not problems:
+        return
+    shown = problems[:_SHOWN] + [f"... and {len(problems) - _SHOWN} more"] * (
+        len(problems) > _SHOWN
+    )
+    lines = "".join(f"\n  {line}" for line in shown)
+    message = (
+        f"{source} does not fit {name}:{lines}\n"
+        "choose the name or settings of these weights, or load what fits with strict: false"
+    )
+    raise ValueError(message)
 
 
 def _read(source: str) -> dict[str, Tensor]:
