@@ -67,10 +67,12 @@ def test_gradients_equal_those_of_a_loop(kind: str) -> None:
     )
     assert memory.grad is not None
     assert torch.allclose(memory.grad, wanted, atol=1e-8, rtol=0)
-    for name in mixture.weights.names:
-        stacked = mixture.weights.stacked[name.replace(".", "-")].grad
-        loop = torch.stack([each[name].grad for each in named])  # type: ignore[misc]
-        assert torch.allclose(stacked, loop, atol=1e-8, rtol=0), name
+    for slot in mixture.weights.slots.values():
+        kept = mixture.weights.stacked[slot.key].grad
+        assert kept is not None
+        for name, stacked in slot.unstack(kept).items():
+            loop = torch.stack([each[name].grad for each in named])  # type: ignore[misc]
+            assert torch.allclose(stacked, loop, atol=1e-8, rtol=0), name
 
 
 @pytest.mark.parametrize("kind", KINDS)

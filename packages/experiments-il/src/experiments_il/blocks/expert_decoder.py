@@ -9,6 +9,7 @@ Shapes: B batch, E experts, H chunk length, A action dimension, M memory tokens,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,9 +30,13 @@ from experiments_il.blocks.stacked import (
 from policy_constructor.blocks.embedding import SinusoidalTimeEmbedding
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from policy_constructor.ranges import Count, Positive
 
 __all__ = ["ExpertDecoder", "MLPExpertDecoder", "TransformerExpertDecoder"]
+
+_NORMS = ("norm_attention", "norm_cross", "norm_feed_forward")
 
 
 class ExpertDecoder(nn.Module, ABC):
@@ -180,30 +185,32 @@ class TransformerExpertDecoder(ExpertDecoder):
             )
             for _ in range(experts)
         ]
-        super().__init__(StackedWeights(modules), action_dim, horizon)
-        self.layers = layers
+        names = [f"transformer.layers.{i}" for i in range(layers)]
+        joined = {
+            "memory": [f"{name}.cross.key_value" for name in names],
+            "modulation": [f"{name}.{norm}.modulation" for name in names for norm in _NORMS],
+        }
+        super().__init__(StackedWeights(modules, joined), action_dim, horizon)
+        self.layers = names
         self.heads = heads
         self.causal = causal
         self.time_features = SinusoidalTimeEmbedding(width)
 
     def _cache(self, weights: Weights, memory: Tensor) -> MemoryCache:
-        pairs = []
-        for i in range(self.layers):
-            name = f"transformer.layers.{i}.cross.key_value"
-            both = weights.map_input(memory, name)
-            pairs.append(tuple(self._split(part) for part in both.chunk(2, dim=-1)))
-        return tuple(pairs)
+        parts = self._split(weights.map_input(memory, "memory"), 2 * len(self.layers))
+        if not torch.is_grad_enabled():  # a sampler reads them in each of its steps
+            parts = tuple(part.contiguous() for part in parts)
+        return tuple(zip(parts[::2], parts[1::2], strict=True))
 
     def _step(self, weights: Weights, x_t: Tensor, t: Tensor, cache: MemoryCache) -> Tensor:
         features = self.time_features(t).to(x_t.dtype)
         time = weights.map_input(features, "time.layers.0")
         time = _linear(weights, "time.layers.2", F.silu(time))
-        tokens = weights.map_input(x_t, "embed")
-        # Laid out by experts, or each layer norm and matrix product would copy them anew.
-        tokens = (tokens + weights["position.weight"].unsqueeze(1)).contiguous()
-        condition = F.silu(time)
-        for i, pair in enumerate(cache):
-            tokens = self._layer(weights, f"transformer.layers.{i}", tokens, condition, pair)
+        modulation = _linear(weights, "modulation", F.silu(time)).unsqueeze(2)
+        parts = iter(modulation.chunk(3 * len(_NORMS) * len(self.layers), dim=-1))
+        tokens = weights.map_input(x_t, "embed") + weights["position.weight"].unsqueeze(1)
+        for name, pair in zip(self.layers, cache, strict=True):
+            tokens = self._layer(weights, name, tokens, parts, pair)
         norm = "transformer.norm"
         normed = layer_norm(tokens, weights[f"{norm}.weight"], weights[f"{norm}.bias"])
         return _linear(weights, "output", normed)
@@ -213,28 +220,29 @@ class TransformerExpertDecoder(ExpertDecoder):
         weights: Weights,
         name: str,
         x: Tensor,
-        condition: Tensor,
+        modulation: Iterator[Tensor],
         pair: tuple[Tensor, ...],
     ) -> Tensor:
-        normed, gate = _modulate(weights, f"{name}.norm_attention", x, condition)
-        query, key, value = (
-            self._split(part)
-            for part in _linear(weights, f"{name}.attention.qkv", normed).chunk(3, dim=-1)
-        )
+        """Return the tokens after a layer, which takes its share of the modulation."""
+        normed, gate = _modulate(x, modulation)
+        query, key, value = self._split(_linear(weights, f"{name}.attention.qkv", normed), 3)
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         x = x + gate * _linear(weights, f"{name}.attention.out", self._join(attended, x))
-        normed, gate = _modulate(weights, f"{name}.norm_cross", x, condition)
-        query = self._split(_linear(weights, f"{name}.cross.query", normed))
+        normed, gate = _modulate(x, modulation)
+        (query,) = self._split(_linear(weights, f"{name}.cross.query", normed), 1)
         attended = F.scaled_dot_product_attention(query, pair[0], pair[1])
         x = x + gate * _linear(weights, f"{name}.cross.out", self._join(attended, x))
-        normed, gate = _modulate(weights, f"{name}.norm_feed_forward", x, condition)
+        normed, gate = _modulate(x, modulation)
         hidden = F.gelu(_linear(weights, f"{name}.feed_forward.0", normed))
         return x + gate * _linear(weights, f"{name}.feed_forward.3", hidden)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Map `(E, B, T, D)` to `(E * B, heads, T, D / heads)`: experts are more of the batch."""
-        rows = x.flatten(0, 1)
-        return rows.reshape(*rows.shape[:2], self.heads, -1).transpose(1, 2)
+    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Map `(E, B, T, parts * D)` to as many `(E * B, heads, T, D / heads)`.
+
+        Experts are more of the batch.
+        """
+        shape = (x.shape[0] * x.shape[1], x.shape[2], parts, self.heads, -1)
+        return tuple(part.transpose(1, 2) for part in x.reshape(shape).unbind(2))
 
     def _join(self, attended: Tensor, like: Tensor) -> Tensor:
         return attended.transpose(1, 2).reshape(like.shape)
@@ -244,8 +252,7 @@ def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
     return stacked_linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def _modulate(weights: Weights, name: str, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+def _modulate(x: Tensor, modulation: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the adaptively normed tokens and the gate of a branch."""
-    modulation = _linear(weights, f"{name}.modulation", condition).unsqueeze(2)
-    scale, shift, gate = modulation.chunk(3, dim=-1)
+    scale, shift, gate = islice(modulation, 3)
     return layer_norm(x) * (1 + scale) + shift, gate
