@@ -125,13 +125,13 @@ class NewestWeights:
         self._worker = worker
 
     def wait(self, limit_s: float = _FIRST_WEIGHTS_S) -> None:
-        """Wait for the first weights.
+        """Wait for the first weights, unless they are there.
 
         Raises:
             TrainerError: There were none in that time, in seconds, or those of another model.
         """
         deadline = time.monotonic() + limit_s
-        while not self.refresh():
+        while self.version < 0 and not self.refresh():
             if time.monotonic() > deadline:
                 msg = f"{self._manager!r} has had no weights for {limit_s:g} s"
                 raise TrainerError(msg)
