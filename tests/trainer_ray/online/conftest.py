@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
+import yaml
 
 from trainer_ray.online.replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+WHEEL = Path(__file__).parent / "wheel"
+"""Is installed where it is in the path: a data set and a game, see `wheel/online_toy.py`."""
 
 KEYS: dict[str, dict[str, Any]] = {
     "action": {"shape": [2], "dtype": "float32", "offsets": [0, 1, 2]},
@@ -57,3 +61,33 @@ def open_buffer(tmp_path: Path) -> Iterator[OpenBuffer]:
 
     yield open_one
     close()
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the wheel with a data set and a game, here and in processes that tests start."""
+    monkeypatch.syspath_prepend(WHEEL)
+    monkeypatch.setenv("PYTHONPATH", str(WHEEL))
+
+
+@pytest.fixture
+def toy_experiment(toy: None, dropout_experiment: dict[str, Any]) -> dict[str, Any]:
+    """A run that learns from the game in a cluster of its own."""
+    return {
+        **dropout_experiment,
+        "runner": {"_type_": "ray_online", "min_frames": 16, "publish_every": 5},
+        "data": {"_type_": "toy", "batch_size": 8},
+        "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["first"]}},
+        "trainer": {"_type_": "default", "max_steps": 60, "log_every_n_steps": 20},
+        "evaluation": {"_type_": "toy", "every": 30},
+        "callbacks": [{"_type_": "model_checkpoint", "every_n_steps": 20}],
+        "run": {**dropout_experiment["run"], "resume": "auto"},
+    }
+
+
+@pytest.fixture
+def toy_file(toy_experiment: dict[str, Any], tmp_path: Path) -> Path:
+    """The same as a file."""
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(toy_experiment))
+    return file

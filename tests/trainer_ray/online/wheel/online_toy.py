@@ -68,6 +68,26 @@ class Samples:
         return {**batch, "first": batch["y"][:, 0].clone()}
 
 
+class Loner(Data):
+    """A data set that no episode can be added to."""
+
+    def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
+        return {"dataset": Alone(self.size, self.offset), "norm_stats": {}}
+
+
+class Alone:
+    """What `Loner` builds."""
+
+    def __init__(self, size: int, offset: float) -> None:
+        self._samples = Samples(size, offset)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitems__(self, indices: Any) -> dict[str, Any]:
+        return self._samples.__getitems__(indices)
+
+
 class Game:
     """Plays episodes whose `x` are the weights' first bias and whose `index` is below zero.
 
@@ -75,8 +95,8 @@ class Game:
         seed: Of the episodes.
         wins: Every so many episodes are solved; 0: none.
         pause_s: How long an episode takes, in seconds.
-        crash: `raise`, `die` or `refuse` in the first episode; with a file's name, only until it
-            exists.
+        crash: `raise`, `die` or `refuse` before the first episode; `die:<file>` only until that
+            file exists.
         rate: `success_rate` of an evaluation at step 0; it grows by 0.01 with each step.
     """
 
@@ -98,6 +118,8 @@ class Game:
         return {"success_rate": min(1.0, self.rate + 0.01 * context.step), "n": 5}
 
     def collect(self, context: Any, send: Any, *, first: int = 0) -> None:
+        context.out_dir.mkdir(parents=True, exist_ok=True)
+        (context.out_dir / "pid").write_text(str(os.getpid()))
         self._crash(context)
         number = first
         while not context.interrupted():
@@ -108,7 +130,7 @@ class Game:
     def _play(self, context: Any, number: int) -> Episode:
         bias = context.models["model"].state_dict()
         last = float(next(iter(bias.values())).flatten()[0])
-        columns = {
+        columns: dict[str, Any] = {
             "x": np.full((LENGTH, 3), last, np.float32),
             "y": np.arange(2 * LENGTH, dtype=np.float32).reshape(LENGTH, 2),
             "index": np.full(LENGTH, -1 - self.seed, np.int64),
@@ -128,3 +150,10 @@ class Game:
             raise UserError(message)
         message = "the toy's simulator broke down in every episode: out of marbles"
         raise TrainerError(message)
+
+
+class Still:
+    """An evaluator that only measures."""
+
+    def evaluate(self, context: Any) -> dict[str, Any]:
+        return {"n": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ class PolicyStateManager:
         self._acting: dict[str, dict[str, float]] = {}
         if _was_restarted():
             self.restore()
+
+    def pid(self) -> int:
+        """Return the number of this process."""
+        return os.getpid()
 
     def publish(
         self, version: int, newest: dict[str, Any], base: dict[str, Any] | None = None

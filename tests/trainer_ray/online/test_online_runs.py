@@ -1,0 +1,255 @@
+"""Runs that learn from a game while rollout workers of a real cluster play it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+import trainer_core
+from trainer_core.checkpoint.layout import list_steps
+from trainer_core.errors import TrainerError, UserError
+from trainer_core.loggers.jsonl import read_metrics
+from trainer_core.sampling import order_of
+from trainer_core.trainers import DefaultTrainer
+from trainer_ray.mailbox import NAMESPACE
+from trainer_ray.online.actors import NamedActor, start_actor
+from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.policy_state import PolicyStateManager
+from trainer_ray.online.supervision import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LIMIT_S = 120
+GAME_SEED = 1_000_001
+KEYS: dict[str, dict[str, Any]] = {
+    "index": {"shape": [], "dtype": "int64", "offsets": None},
+    "x": {"shape": [3], "dtype": "float32", "offsets": None},
+    "y": {"shape": [2], "dtype": "float32", "offsets": [0, 1]},
+}
+GAUGES = {
+    "online/episodes",
+    "online/frames",
+    "online/policy_lag",
+    "online/refused",
+    "online/rollout_frames_per_s",
+    "online/staleness",
+    "online/success_rate",
+    "online/wait_share",
+    "online/workers",
+}
+
+
+class Spy:
+    """Keeps the batches of a run as its trainer gets them, and a weight before each of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[dict[str, torch.Tensor]] = []
+        self.weights: list[float] = []
+        losses = DefaultTrainer.compute_losses
+
+        def compute(trainer: Any, batch: Any, step: Any) -> Any:
+            if step.training:
+                self.batches.append(batch)
+                self.weights.append(float(first_weight(trainer.models["model"].state_dict())))
+            return losses(trainer, batch, step)
+
+        monkeypatch.setattr(DefaultTrainer, "compute_losses", compute)
+
+    def own(self) -> list[int]:
+        """Return the samples of the data set in the order of the run."""
+        return [i for batch in self.batches for i in batch["index"].tolist() if i >= 0]
+
+    def new(self, key: str) -> list[torch.Tensor]:
+        """Return the new samples of each batch."""
+        return [batch[key][batch["index"] < 0] for batch in self.batches]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(monkeypatch)
+
+
+@pytest.fixture
+def joined(toy_experiment: dict[str, Any], address: str, tmp_path: Path) -> dict[str, Any]:
+    """A run in the cluster of all tests, with actors of its own names."""
+    runner = {**toy_experiment["runner"], "address": address}
+    runner |= {"replay_buffer": str(tmp_path), "policy_state_manager": f"{tmp_path} weights"}
+    return {**toy_experiment, "runner": runner}
+
+
+@pytest.fixture
+def program(address: str) -> Iterator[None]:
+    """A program that has joined the cluster itself."""
+    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+def first_weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    return next(iter(tensors.values())).flatten()[0]
+
+
+def newest_weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(list_steps(run / "checkpoints")[0][1] / "model.model.safetensors")
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_batches_are_mixed_and_rollouts_have_newer_and_newer_weights(
+    joined: dict[str, Any], spy: Spy, tmp_path: Path
+) -> None:
+    joined["data"]["offset"] = 3.0
+    joined["runner"] |= {"rollout": {"pause_s": 0.01}, "min_frames": 8}
+    joined["trainer"] |= {"max_steps": 700, "log_every_n_steps": 100}
+    joined["evaluation"]["every"] = 0
+    result = trainer_core.run(joined)
+    assert (result.status, result.step) == ("completed", 700)
+    assert {len(new) for new in spy.new("index")} == {4}
+    assert spy.own() == order_of(range(60), 0).indices(0, 4 * 700).tolist()
+    assert set(torch.cat(spy.new("index")).tolist()) == {-1 - GAME_SEED}
+    acted = {round(value, 4) for value in (torch.cat(spy.new("x")) * 2 + 3).flatten().tolist()}
+    assert len(acted) > 1
+    assert acted <= {round(weight, 4) for weight in spy.weights}
+    shown = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert {key for line in shown for key in line if key.startswith("online/")} == GAUGES
+
+
+def test_steps_on_the_data_set_alone_are_those_of_the_local_runner(
+    joined: dict[str, Any], tmp_path: Path
+) -> None:
+    joined["runner"]["offline_steps"] = 60
+    trainer_core.run(joined)
+    assert not (tmp_path / "run" / "rollouts").exists()
+    found = newest_weights(tmp_path / "run")
+    joined["run"]["out_dir"] = str(tmp_path / "local")
+    trainer_core.run(joined, runner="local")
+    wanted = newest_weights(tmp_path / "local")
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_buffer_of_the_cluster_is_joined_and_left_there(
+    joined: dict[str, Any], program: None, spy: Spy, tmp_path: Path
+) -> None:
+    name = joined["runner"]["replay_buffer"]
+    buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
+    columns: dict[str, Any] = {"x": np.ones((20, 3), np.float32), "y": np.ones((20, 2), np.float32)}
+    columns["index"] = np.full(20, -7, np.int64)
+    ray.get(buffer.add.remote("arm", 0, [{"columns": columns, "success": True, "version": -1}]))
+    joined["runner"]["target_success"] = 0.3
+    joined["runner"]["rollout"] = {"wins": 0}
+    result = trainer_core.run(joined)
+    assert (result.status, result.step) == ("completed", 30)
+    assert result.stop_reason == "target_success: 0.3 reached 0.3"
+    assert set(torch.cat(spy.new("index")).tolist()) == {-7}
+    described = ray.get(buffer.describe.remote())
+    assert (described["frames"], described["learner"]) == (20, "")
+
+
+def test_a_second_learner_of_a_buffer_is_refused(
+    joined: dict[str, Any], program: None, tmp_path: Path
+) -> None:
+    name = joined["runner"]["replay_buffer"]
+    buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
+    ray.get(buffer.attach.remote("the first run"))
+    with pytest.raises(UserError) as caught:
+        trainer_core.run(joined)
+    assert str(caught.value) == (
+        f"the replay buffer {name!r} has a learner: the first run; a buffer has one at a time, so "
+        "give this run another replay_buffer"
+    )
+
+
+def test_workers_that_do_not_fit_into_the_cluster_are_refused(joined: dict[str, Any]) -> None:
+    joined["runner"]["rollout_workers"] = 9
+    with pytest.raises(UserError) as caught:
+        trainer_core.run(joined)
+    assert str(caught.value) == (
+        "runner ray_online: rollout_workers: 9 do not fit: each takes a CPU, and the cluster has 8"
+    )
+
+
+def test_a_buffer_that_stays_empty_ends_the_run_with_the_counts(joined: dict[str, Any]) -> None:
+    joined["runner"] |= {"fill_timeout_s": 8, "rollout": {"wins": 0, "pause_s": 0.1}}
+    with pytest.raises(TrainerError) as caught:
+        trainer_core.run(joined)
+    message = str(caught.value)
+    assert message.startswith("the replay buffer has 0 of 16 frames after 8 s (fill_timeout_s): ")
+    assert "episodes came, 0 of them succeeded; keep: successes keeps only these" in message
+
+
+def test_an_interrupt_while_waiting_saves_and_leaves(
+    joined: dict[str, Any], tmp_path: Path
+) -> None:
+    joined["runner"]["rollout"] = {"wins": 0}
+    run = tmp_path / "run"
+
+    def interrupt() -> None:
+        wait_for((run / "rollouts" / "rollout-0" / "pid").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    result = trainer_core.run(joined)
+    assert (result.status, result.step) == ("interrupted", 0)
+    assert (run / "checkpoints" / "step-000000000").is_dir()
+
+
+def test_what_a_worker_finds_wrong_is_told_at_once(joined: dict[str, Any]) -> None:
+    joined["runner"]["rollout"] = {"crash": "refuse"}
+    with pytest.raises(UserError) as caught:
+        trainer_core.run(joined)
+    assert str(caught.value) == "rollout-0: the toy has no such game"
+
+
+@pytest.mark.slow
+def test_a_simulator_that_always_breaks_down_ends_the_run(joined: dict[str, Any]) -> None:
+    joined["runner"]["rollout"] = {"crash": "raise"}
+    with pytest.raises(TrainerError) as caught:
+        trainer_core.run(joined)
+    assert str(caught.value) == (
+        "the rollout worker failed 3 times in a row without an episode; the last error of "
+        "rollout-0 was\n  TrainerError: the toy's simulator broke down in every episode: out of "
+        "marbles"
+    )
+
+
+def test_workers_that_fail_again_and_again_end_the_run(
+    program: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    buffer = NamedActor("buffer", str(tmp_path), lambda: start_actor(str(tmp_path), Manager, ""))
+    buffer.start()
+    supervisor = Supervisor(buffer, buffer, "a run")
+    supervisor.start_workers([{"producer": "rollout-0"}])
+    try:
+        wait_for(lambda: supervisor.failure is not None)
+    finally:
+        supervisor.close()
+        buffer.end()
+    assert str(supervisor.failure).startswith(
+        "the rollout worker failed 3 times in a row without an episode; the last error of "
+        "rollout-0 was\n  its process ended: KeyError: 'path'"
+    )
+    assert "rollout-0 ended and is started again: its process ended: KeyError" in caplog.text
+
+
+class Manager(PolicyStateManager):
+    """Stands for both actors that a supervisor looks after."""
+
+    def touch(self, learner: str) -> str:
+        return ""
