@@ -74,8 +74,9 @@ def test_a_foreign_machine_without_authentication_is_refused(
 ) -> None:
     experiment_alone["runner"]["address"] = "10.1.2.3:6379"
     assert _run(experiment_alone, tmp_path, RAY_AUTH_MODE="disabled") == (
-        "error: runner ray: RAY_AUTH_MODE=disabled, and 10.1.2.3:6379 is not on this machine: "
-        "whoever reaches a Ray port runs code there; unset it, and Ray asks for a token"
+        "error: runner ray: RAY_AUTH_MODE is not 'token', and 10.1.2.3 is not the loopback "
+        "interface: whoever reaches a Ray port there runs code; start the cluster and this run "
+        "with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes the token)"
     )
 
 

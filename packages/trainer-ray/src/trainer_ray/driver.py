@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from policy_constructor.errors import ConfigError
 from trainer_core.errors import TrainerError
 from trainer_core.results import RunResult
-from trainer_ray.cluster import cluster, require_resources
+from trainer_ray.cluster import cluster
 from trainer_ray.job import Job
+from trainer_ray.room import Room, require_resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,11 +41,12 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
     stdout = sys.stdout
     with redirect_stdout(sys.stderr), cluster(options):  # where Ray's own messages belong
         require_resources(options)
-        job = Job(loaded, options)
+        job, room = Job(loaded, options), Room(options)
         with _signals(job.ask_to_stop):
             job.start()
             while not job.wait(_GLANCE_S):
                 _show(job, stdout)
+                job.give_up_without(room)
         _show(job, stdout)
         return job.result()
 
@@ -61,7 +63,7 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
     """
     with redirect_stdout(sys.stderr), cluster(options):  # as above
         places = require_resources(options) // options.num_workers
-        trials = [_Trial(loaded, options) for loaded in experiments]
+        trials, room = [_Trial(loaded, options) for loaded in experiments], Room(options)
 
         def stop_all(signal_name: str) -> None:
             for trial in trials:
@@ -74,7 +76,7 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
                     trial.start()
                 running = [trial for trial in trials if trial.is_running]
                 for trial in running:
-                    trial.look(_GLANCE_S / max(1, len(running)))
+                    trial.look(_GLANCE_S / max(1, len(running)), room)
         return [trial.result for trial in trials]
 
 
@@ -108,21 +110,23 @@ class _Trial:
         else:
             self._job.ask_to_stop(signal_name)
 
-    def look(self, limit_s: float) -> None:
+    def look(self, limit_s: float, room: Room) -> None:
         """Show what the workers wrote, and note whether they have ended."""
-        assert self._job is not None
-        is_over = self._job.wait(limit_s)
-        _show(self._job, sys.stderr, f"{self.out_dir.name}: ")
-        if not is_over:
-            return
-        self.has_ended = True
+        job = self._job
+        assert job is not None
+        is_over = job.wait(limit_s)
+        _show(job, sys.stderr, f"{self.out_dir.name}: ")
         try:
-            self.result = self._job.result()
+            if not is_over:
+                job.give_up_without(room)
+                return
+            self.result = job.result()
         except (ConfigError, TrainerError) as error:
             self.result = RunResult("failed", 0, out_dir=self.out_dir)
             self._say(f"failed: {error}")
         else:
             self._say(f"{self.result.status} after {self.result.step} steps")
+        self.has_ended = True
 
     def _say(self, what: str) -> None:
         sys.stderr.write(f"{self.out_dir.name}: {what}\n")

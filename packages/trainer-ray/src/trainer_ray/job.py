@@ -14,17 +14,22 @@ import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainer_core.checkpoint.layout import list_steps
 from trainer_core.distributed.reports import rebuild
-from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
-from trainer_core.errors import TrainerError
+from trainer_core.engine.runfolder import resolved_yaml
+from trainer_core.engine.watchdog import STACKS
+from trainer_core.errors import Interrupted, TrainerError
 from trainer_core.results import RunResult
 from trainer_ray.mailbox import NAMESPACE, Mailbox
+from trainer_ray.software import describe_software
 from trainer_ray.worker import train_func
 
 if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ray.options import Options
+    from trainer_ray.room import Room
 
 __all__ = ["Job"]
 
@@ -42,11 +47,17 @@ class Job:
         self._options = options
         name = f"mailbox-{uuid.uuid4().hex}"
         actor = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox: Any = actor.options(name=name, namespace=NAMESPACE).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        placed = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here)
+        self._mailbox: Any = placed.remote()  # it must not die with another machine
         self._name = name
         self._failure: Exception | None = None
         self._news: dict[str, Any] = {"lines": [], "outcome": None, "errors": {}}
         self._thread = threading.Thread(target=self._fit, daemon=True)
+        self._out_dir = Path(loaded.config.run.out_dir)
+        self._hung = self._find_hung()
+        self._last_hung = ""
+        self._wish = ""
 
     def start(self) -> None:
         """Start the workers."""
@@ -59,7 +70,25 @@ class Job:
 
     def ask_to_stop(self, signal_name: str) -> None:
         """Let the workers save and leave after their step."""
+        self._wish = signal_name
         self._mailbox.ask_to_stop.remote(signal_name)
+
+    def give_up_without(self, room: Room) -> None:
+        """Stop waiting for machines that do not come.
+
+        Raises:
+            TrainerError: The cluster has been too small for too long.
+            Interrupted: It is too small, and the run was asked to stop.
+        """
+        try:
+            room.look()
+        except TrainerError as error:
+            self.ask_to_stop("SIGTERM")  # should they come after all
+            msg = f"{error}{self._tell_newest()}"
+            raise TrainerError(msg) from error
+        if room.is_short and self._wish:
+            msg = f"interrupted by {self._wish} while machines are missing{self._tell_newest()}"
+            raise Interrupted(msg)
 
     def take_lines(self) -> list[tuple[str, str]]:
         """Return what the workers wrote since the last call, as (stream, whole lines)."""
@@ -67,6 +96,12 @@ class Job:
             self._news = ray.get(self._mailbox.news.remote())
         lines: list[tuple[str, str]] = self._news["lines"]
         self._news["lines"] = []
+        for path, message in self._find_hung().items():
+            is_new = path not in self._hung and message != self._last_hung
+            self._hung[path] = message
+            if is_new:
+                self._last_hung = message
+                lines.append(("stderr", f"error: {message}\n"))
         return lines
 
     def result(self) -> RunResult:
@@ -122,7 +157,8 @@ class Job:
             "overrides": list(loaded.overrides) if is_file else [],
             "runner": None if chosen is None else chosen.value,
             "text": resolved_yaml(loaded),
-            "wheels": describe_plugins(loaded)["wheels"],
+            "software": describe_software(loaded),
+            "node": ray.get_runtime_context().get_node_id(),
             "dry_run": loaded.dry_run,
             "options": self._options.to_json(),
             "folder": str(Path.cwd()),
@@ -138,7 +174,23 @@ class Job:
             for rank, report in sorted(reports.items())
             if not report.get("is_echo") and not report.get("is_peer_lost")
         }
+        if self._last_hung and not own:
+            return TrainerError(self._last_hung)
         for rank, report in (own or reports).items():
             return rebuild(report, rank=rank or None)
         reason = str(self._failure).strip() if self._failure else "no rank said how it ended"
         return TrainerError(f"the workers of Ray failed: {reason}")
+
+    def _find_hung(self) -> dict[tuple[Path, int], str]:
+        """Return what watchdogs of this run have said, by file and time: their ranks cannot."""
+        found = {}
+        for path in self._out_dir.glob(f"{STACKS}/rank-*.txt"):
+            with suppress(OSError):
+                found[path, path.stat().st_mtime_ns] = path.read_text().partition("\n")[0]
+        return found
+
+    def _tell_newest(self) -> str:
+        """Return where the run goes on, as a clause."""
+        steps = list_steps(self._out_dir / "checkpoints")
+        where = f" from step {steps[0][0]}" if steps else ""
+        return f"; the same command goes on{where} when the cluster has room"

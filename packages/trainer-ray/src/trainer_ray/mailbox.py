@@ -24,6 +24,7 @@ class Mailbox:
         self._has_begun = False
         self._outcome: dict[str, Any] | None = None
         self._errors: dict[int, dict[str, Any]] = {}
+        self._is_over = False
 
     def write(self, stream: str, text: str) -> None:
         """Take what a worker writes to `stdout` or `stderr`."""
@@ -38,13 +39,26 @@ class Mailbox:
         """Return whether an earlier attempt came to its first step."""
         return self._has_begun
 
-    def fail(self, rank: int, report: dict[str, Any]) -> None:
-        """Take the error of a rank, as `trainer_core.distributed.reports` describes it."""
-        self._errors[rank] = report
+    def fail(self, rank: int, report: dict[str, Any], *, is_final: bool = False) -> None:
+        """Take the error of a rank, as `trainer_core.distributed.reports` describes it.
 
-    def start(self, rank: int) -> None:
-        """Forget what a rank said in the attempt before."""
-        self._errors.pop(rank, None)
+        Args:
+            rank: Whose it is.
+            report: What went wrong.
+            is_final: Another attempt would end the same.
+        """
+        self._errors[rank] = report
+        self._is_over = self._is_over or is_final
+
+    def failures(self) -> int:
+        """Return how many ranks have reported an error in this attempt."""
+        return len(self._errors)
+
+    def start(self, rank: int) -> bool:
+        """Forget what a rank said in the attempt before; return whether there is to be another."""
+        if not self._is_over:
+            self._errors.pop(rank, None)
+        return not self._is_over
 
     def finish(self, outcome: dict[str, Any]) -> None:
         """Take how the run ended, from rank 0."""

@@ -26,6 +26,8 @@ class Options(GroupOptions):
     connect_timeout_s: float = 60.0
     runtime_env: dict[str, Any] = field(default_factory=dict)
     max_failures: int = 0
+    rejoin_timeout_s: float = 60.0
+    storage: str = ""
 
     def require_valid(self) -> None:
         """Refuse what no cluster could do.
@@ -38,7 +40,7 @@ class Options(GroupOptions):
         for key, least in {"num_workers": 1, "max_failures": 0}.items():
             if not is_count(getattr(self, key), least):
                 self.refuse(f"{key} is a number of at least {least}, not {getattr(self, key)!r}")
-        self.require_positive(("connect_timeout_s",))
+        self.require_positive(("connect_timeout_s", "rejoin_timeout_s"))
         for name, amount in self.resources_per_worker.items():
             if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
                 self.refuse(f"resources_per_worker.{name} is a number, not {amount!r}")

@@ -22,7 +22,7 @@ class RayRunner:
 
     The workers run the same loop as the other runners: results are those of `local` at the same
     `data.batch_size`, which is the global one. `run.out_dir` has to be a folder that all machines
-    see. Checkpoints there, not Ray's, are what a run goes on from.
+    see, unless there is a `storage`. Checkpoints there, not Ray's, are what a run goes on from.
 
     Args:
         num_workers: Worker processes.
@@ -37,6 +37,10 @@ class RayRunner:
             variables, packages.
         max_failures: How often the workers are started again when one of them, or its machine,
             dies; they go on from the newest checkpoint. Wrong input is never tried again.
+        rejoin_timeout_s: How long to wait for another machine when those that are left cannot
+            hold the workers, in seconds.
+        storage: A folder or URL that fsspec knows (`s3://bucket/run`), where every checkpoint is
+            copied to; with it, `run.out_dir` may be on each machine's own disk. Empty: none.
         backend: `gloo` (CPU), `nccl` (CUDA), or `auto`.
         timeout_s: How long a worker waits for the others, in seconds. Default: 120 with gloo, 600
             with nccl. What rank 0 does alone (saving, evaluating) may take longer.
@@ -58,6 +62,8 @@ class RayRunner:
         connect_timeout_s: PositiveNumber = 60.0,
         runtime_env: dict[str, Any] | None = None,
         max_failures: Count = 0,
+        rejoin_timeout_s: PositiveNumber = 60.0,
+        storage: str = "",
         backend: Literal["auto", "gloo", "nccl"] = "auto",
         timeout_s: PositiveNumber | None = None,
         strategy: Literal["ddp", "fsdp"] = "ddp",
@@ -74,6 +80,8 @@ class RayRunner:
             connect_timeout_s=connect_timeout_s,
             runtime_env=dict(runtime_env or {}),
             max_failures=max_failures,
+            rejoin_timeout_s=rejoin_timeout_s,
+            storage=storage,
             backend=backend,
             timeout_s=timeout_s,
             strategy=strategy,

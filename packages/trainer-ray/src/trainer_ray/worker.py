@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,13 @@ from trainer_core.distributed.place import Place
 from trainer_core.distributed.reports import describe, is_final
 from trainer_core.distributed.worker import resume_after_restart, run_rank
 from trainer_core.engine.runfolder import resolved_yaml
+from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_ray.listening import StopListener, forwarded_output
 from trainer_ray.mailbox import NAMESPACE
+from trainer_ray.mirroring import mirrored
 from trainer_ray.options import Options
-from trainer_ray.wheels import require_same_wheels
+from trainer_ray.software import require_same_software
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
 
 __all__ = ["train_func"]
+
+_SAME_ERROR_S = 3.0
+"""How long after an error that no other attempt mends the other ranks may come to theirs."""
+
+_GLANCE_S = 0.1
 
 
 def train_func(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -51,39 +59,53 @@ def train_func(config: Mapping[str, Any]) -> dict[str, Any] | None:
     if mailbox is None:
         return _train(config, None)
     rank = _place().rank
-    ray.get(mailbox.start.remote(rank))
+    if not ray.get(mailbox.start.remote(rank)):
+        return None
     with forwarded_output(mailbox, rank):
         try:
             result = _train(config, mailbox)
         except Exception as error:
             report = describe(error)
-            ray.get(mailbox.fail.remote(rank, report))
-            if is_final(report):  # trying again would end the same, so Ray must not
+            is_over = is_final(report)
+            ray.get(mailbox.fail.remote(rank, report, is_final=is_over))
+            if is_over and _all_have_failed(mailbox):  # Ray would only try again
                 return None
-            raise
+            raise  # and Ray ends the ranks that wait for this one
         if rank == 0:
             ray.get(mailbox.finish.remote(result))
     return result
 
 
+def _all_have_failed(mailbox: Any) -> bool:
+    """Return whether every rank has come to an error, which most find out together."""
+    world_size = _place().world_size
+    deadline = time.monotonic() + _SAME_ERROR_S
+    while ray.get(mailbox.failures.remote()) < world_size:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_GLANCE_S)
+    return True
+
+
 def _train(config: Mapping[str, Any], mailbox: Any) -> dict[str, Any]:
     """Train as this rank and return the result as plain data."""
     _enter(config)
-    loaded = _load(config)
+    has_begun = mailbox is not None and ray.get(mailbox.has_begun.remote())
+    loaded = _load(config, has_begun=has_begun)
     loaded.dry_run = bool(config.get("dry_run"))
     options = Options(**config.get("options", {}))
+    out_dir, place = Path(loaded.config.run.out_dir), _place()
     resume = loaded.config.run.resume
-    has_begun = mailbox is not None and ray.get(mailbox.has_begun.remote())
-    out_dir = Path(loaded.config.run.out_dir)
-    listeners = [] if mailbox is None else [StopListener(mailbox)]
-    result = run_rank(
-        loaded,
-        _place(),
-        options,
-        resume=resume_after_restart(resume, out_dir, has_begun=has_begun),
-        on_begin=(lambda: None) if mailbox is None else lambda: ray.get(mailbox.begin.remote()),
-        hooks=listeners,
-    )
+    listeners: list[Any] = [] if mailbox is None else [StopListener(mailbox)]
+    with mirrored(options, out_dir, place, resume, has_begun=has_begun) as mirroring:
+        result = run_rank(
+            loaded,
+            place,
+            options,
+            resume=resume_after_restart(resume, out_dir, has_begun=has_begun),
+            on_begin=(lambda: None) if mailbox is None else lambda: ray.get(mailbox.begin.remote()),
+            hooks=[*listeners, *mirroring],
+        )
     return {**asdict(result), "out_dir": str(result.out_dir)}
 
 
@@ -109,7 +131,7 @@ def _enter(config: Mapping[str, Any]) -> None:
             os.chdir(folder)
 
 
-def _load(config: Mapping[str, Any]) -> LoadedExperiment:
+def _load(config: Mapping[str, Any], *, has_begun: bool) -> LoadedExperiment:
     """Load the experiment from its own file where that is the same here, else from its text."""
     source, overrides = config["config"], config.get("overrides", ())
     text = config.get("text")
@@ -123,7 +145,13 @@ def _load(config: Mapping[str, Any]) -> LoadedExperiment:
             file = Path(folder) / "config.resolved.yaml"
             file.write_text(text, encoding="utf-8")
             loaded = load_experiment(file, hooks=True)
-    require_same_wheels(config["wheels"], loaded)
+    try:
+        is_same_machine = ray.get_runtime_context().get_node_id() == config["node"]
+        require_same_software(config["software"], loaded, is_same_machine=is_same_machine)
+    except UserError as error:
+        if not has_begun:
+            raise
+        sys.stderr.write(f"warning: since the run was started, it has changed: {error}\n")
     return loaded
 
 

@@ -37,8 +37,10 @@ __all__ = [
     "NewerFormatError",
     "list_steps",
     "read_manifest",
+    "require_safe_names",
     "seal_manifest",
     "step_name",
+    "step_of",
     "verify_files",
 ]
 
@@ -65,14 +67,18 @@ def step_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
+def step_of(name: str) -> int | None:
+    """Return the step of a folder named `step-000000120`; None for any other name."""
+    match = _STEP_FOLDER.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
 def list_steps(root: Path) -> list[tuple[int, Path]]:
     """Return (step, folder) of everything named like a checkpoint, newest first."""
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         return []
     found = [
-        (int(match[1]), entry)
-        for entry in root.iterdir()
-        if (match := _STEP_FOLDER.fullmatch(entry.name))
+        (step, entry) for entry in root.iterdir() if (step := step_of(entry.name)) is not None
     ]
     return sorted(found, reverse=True)
 
@@ -140,10 +146,8 @@ def verify_files(
         CheckpointError: A file is missing, a link, of another size or content, or has a name
             that leaves the folder; the message names it.
     """
+    require_safe_names(folder, manifest)
     for name, entry in manifest["files"].items():
-        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or ".." in name:
-            msg = f"{folder} lists a file with the unsafe name {name!r}"
-            raise CheckpointError(msg)
         path = folder / name
         for part in [folder, *(folder / p for p in reversed(path.relative_to(folder).parents))]:
             _require(part, stat.S_ISDIR, "folder")
@@ -154,6 +158,18 @@ def verify_files(
             raise CheckpointError(msg)
         if is_full and _file_hash(path, progress) != entry.get("sha256"):
             msg = f"{path} is corrupt: its sha256 is not the one in its manifest"
+            raise CheckpointError(msg)
+
+
+def require_safe_names(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest with a name that leaves the folder of its checkpoint.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    for name in manifest["files"]:
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or ".." in name:
+            msg = f"{folder} lists a file with the unsafe name {name!r}"
             raise CheckpointError(msg)
 
 

@@ -26,7 +26,7 @@ from trainer_core.storage import storage_errors
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "find_checkpoint", "newest_valid", "open_checkpoint"]
+__all__ = ["Checkpoint", "find_checkpoint", "newest_valid", "open_checkpoint", "set_aside"]
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def newest_valid(root: Path, *, quarantine: bool = True) -> Checkpoint | None:
         except CheckpointError as exc:
             if not quarantine:
                 continue
-            kept = _quarantine(root, folder)
+            kept = set_aside(root, folder)
             _log.warning("checkpoint not used, moved to %s: %s", kept, exc)
     return None
 
@@ -165,7 +165,12 @@ def _open_path(path: Path) -> Checkpoint:
     return found
 
 
-def _quarantine(root: Path, folder: Path) -> Path:
+def set_aside(root: Path, folder: Path) -> Path:
+    """Move a checkpoint that must not be used into `quarantine/`; return where it is.
+
+    Raises:
+        StorageError: It cannot be moved.
+    """
     target = root / QUARANTINE / folder.name
     with storage_errors(target):
         target.parent.mkdir(exist_ok=True)

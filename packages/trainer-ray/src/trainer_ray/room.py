@@ -1,0 +1,104 @@
+"""Looks whether the machines of a cluster have room for the workers, before and during a run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from trainer_core.errors import TrainerError, UserError
+from trainer_ray.cluster import import_ray
+
+if TYPE_CHECKING:
+    from trainer_ray.options import Options
+
+__all__ = ["Room", "require_resources"]
+
+_GLANCE_S = 1.0
+
+
+class Room:
+    """Watches, while a run goes on, that the machines which are left can hold its workers.
+
+    Ray itself would wait for ever for a machine that never comes.
+
+    Args:
+        options: The runner's options.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._looked = time.monotonic()
+        self._short_since: float | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether they could not, when they were last looked at."""
+        return self._short_since is not None
+
+    def look(self) -> None:
+        """Look at the living machines, at most once a second.
+
+        Raises:
+            TrainerError: They have been too few for longer than `rejoin_timeout_s`.
+        """
+        now = time.monotonic()
+        if now - self._looked < _GLANCE_S:
+            return
+        self._looked = now
+        nodes = _living()
+        places = _places_of(nodes, self._options.resources)
+        if places >= self._options.num_workers:
+            self._short_since = None
+            return
+        self._short_since = self._short_since or now
+        if now - self._short_since < self._options.rejoin_timeout_s:
+            return
+        msg = (
+            f"runner {self._options.runner}: a machine is gone, and those left have room for "
+            f"{places} of {self._options.num_workers} workers "
+            f"({_describe(nodes, self._options.resources)}); none came in "
+            f"{self._options.rejoin_timeout_s:g} s (rejoin_timeout_s)"
+        )
+        raise TrainerError(msg)
+
+
+def require_resources(options: Options) -> int:
+    """Refuse workers that the cluster cannot hold, now or ever; return how many it can.
+
+    Raises:
+        UserError: No machine has what a worker takes, or all together have too little.
+    """
+    need = options.resources
+    nodes = _living()
+    places = _places_of(nodes, need)
+    if places >= options.num_workers:
+        return places
+    wish = ", ".join(f"{name}: {amount:g}" for name, amount in need.items())
+    msg = (
+        f"runner ray: num_workers: {options.num_workers} with resources_per_worker "
+        f"{{{wish}}} do not fit: the cluster has room for {places} ({_describe(nodes, need)})"
+    )
+    raise UserError(msg)
+
+
+def _living() -> list[dict[str, Any]]:
+    return [node for node in import_ray().nodes() if node["Alive"]]
+
+
+def _places_of(nodes: list[dict[str, Any]], need: dict[str, float]) -> int:
+    return sum(_places(node["Resources"], need) for node in nodes)
+
+
+def _places(resources: dict[str, float], need: dict[str, float]) -> int:
+    """Return how many workers a machine can hold."""
+    if not need:
+        return 1 << 30
+    return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in need.items())
+
+
+def _describe(nodes: list[dict[str, Any]], need: dict[str, float]) -> str:
+    return "; ".join(
+        f"{node['NodeManagerAddress']} has "
+        + ", ".join(f"{name}: {node['Resources'].get(name, 0):g}" for name in need)
+        for node in nodes
+    )
