@@ -135,7 +135,8 @@ def _misspelt(file: YamlText, entry: Entry, uses: frozenset[int]) -> Iterator[Mi
     if entry.key is None or (entry.in_flow and len(entry.name) < 2):
         return
     key = _dotted(entry)
-    is_free = _matches(key, FREE) or (key.startswith("data.normalize.") and _lacks_data(file))
+    is_of_data = key.startswith(("data.normalize.", "data.windows."))
+    is_free = _matches(key, FREE) or (is_of_data and _lacks_data(file))
     for typo in typos(entry.name) if "." not in entry.name else ():
         text = file.replaced(entry.key, typo)
         yield Mistake(
@@ -202,6 +203,7 @@ def _misplaced(file: YamlText, entry: Entry, uses: frozenset[int]) -> Iterator[M
             line + height if line > start else line for line in _twins(file, entry.name, ("run",))
         ),
         explained,
+        may_pass=entry.name == "name" and not _twins(file, "name", ("run",)),  # a run has one too
     )
 
 

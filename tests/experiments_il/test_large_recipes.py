@@ -37,14 +37,12 @@ TINY_POLICY = [
     "trainer.val_every_n_steps=2",
 ]
 OWN = {
-    "cfg_vqvae": ["loss.group=4", "params={codes: 2, latent_dim: 4}", "optimizer.warmup_steps=1"],
-    "mutual_information": ["params.image_size=16", "optimizer.warmup_steps=1"],
-    "vfp": ["loss.group=4", "params={experts: 2}", "optimizer.warmup_steps=1"],
-    "vfp_single_expert": ["optimizer.warmup_steps=1"],
+    "cfg_vqvae": ["loss.group=4", "params={codes: 2, latent_dim: 4}"],
+    "mutual_information": ["params.image_size=16"],
+    "vfp": ["loss.group=4", "params={experts: 2}"],
     "vfp_single_expert_depth": [
         f"models.depth.settings={VIT}",
         "params={depth_layers: [1], depth_width: 16, depth_model: depth_anything_v2_s}",
-        "optimizer.warmup_steps=1",
     ],
 }
 
@@ -120,7 +118,7 @@ def test_policy_acts_where_its_pretrained_files_are_not(
     transformers, eyes = import_transformers(), tmp_path / "eyes"
     config = transformers.Dinov2Config(**sizes, image_size=518, patch_size=14)
     transformers.Dinov2Model(config).save_pretrained(eyes)
-    changes = [*TINY, *TINY_POLICY, *OWN["vfp_single_expert"], f"params.pretrained={eyes}"]
+    changes = [*TINY, *TINY_POLICY, f"params.pretrained={eyes}"]
     changes += [f"params.path={demonstrations}", f"data.cache_dir={tmp_path / 'cache'}"]
     run("il/vfp_single_expert", [*changes, f"run.out_dir={tmp_path / 'run'}"])
     shutil.rmtree(eyes)

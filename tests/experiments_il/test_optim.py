@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from experiments_il.optim import AdamWWarmupCosineDecay, warmup_cosine_lr
 from trainer_core.errors import UserError
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.protocols import OptimizerFactory
 
 Rates = list[list[float]]
@@ -146,6 +147,10 @@ def test_options_reach_the_optimizer() -> None:
             lambda: AdamWWarmupCosineDecay(1e-3, warmup_steps=10, total_steps=10),
             "warmup_steps must be at least 0 and below the number of steps (10), got 10",
         ),
+        (
+            lambda: AdamWWarmupCosineDecay(1e-3, warmup_share=1.5),
+            "warmup_share must be between 0 and 1, got 1.5",
+        ),
     ],
 )
 def test_impossible_values_are_refused(make: Callable[[], object], message: str) -> None:
@@ -158,3 +163,25 @@ def test_warmup_longer_than_the_run_is_refused() -> None:
     factory = AdamWWarmupCosineDecay(1e-3, warmup_steps=10)
     with pytest.raises(UserError, match=r"below the number of steps \(5\), got 10$"):
         factory.schedule(factory.build([{"params": [torch.nn.Parameter(torch.ones(1))]}]), 5)
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(1000, 40), (400, 40), (100, 10), (5, 0)])
+def test_short_run_warms_up_for_a_share_of_it(total: int, warmup: int) -> None:
+    rates, _ = run(AdamWWarmupCosineDecay(1.0, warmup_steps=40, warmup_share=0.1), 50, total)
+    assert [rate for (rate,) in rates].index(1.0) == max(0, warmup - 1)
+
+
+@pytest.mark.parametrize("steps", [2, 50, 400])
+@pytest.mark.parametrize("name", ["pick_place", "reach", "vfp_small", "toy_vfp_small"])
+def test_recipe_may_be_as_short_as_one_likes(name: str, steps: int) -> None:
+    assert load_experiment(f"il/{name}", [f"params.steps={steps}"], strict=False).problems == []
+
+
+def test_warmup_longer_than_the_run_is_found_before_it() -> None:
+    changed = ["params.steps=400", "optimizer.warmup_share=1"]
+    (problem,) = load_experiment("il/pick_place", changed, strict=False).problems
+    assert problem.path == "optimizer.warmup_steps"
+    assert problem.message == (
+        "warmup_steps must be at least 0 and below the number of steps (400), got 400; "
+        "warmup_share: 0.1 makes it a tenth of a short run"
+    )

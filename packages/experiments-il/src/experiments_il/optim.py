@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -80,10 +80,14 @@ class AdamWWarmupCosineDecay:
         warmup_steps: Steps of the linear start, below `total_steps`. 0: none.
         start_lr: Learning rate of step 0 when there is a warm-up, at most `peak_lr`.
         end_lr: Learning rate of the last step and after, at most `peak_lr`.
+        warmup_share: Largest share of the steps that the warm-up may take: a short run warms up for
+            less. With 1 it is an error if the run is not longer than the warm-up.
 
     Raises:
         UserError: A value is outside the range given above.
     """
+
+    parameter_check: ClassVar = "experiments_il.optim_check:check_warmup"
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class AdamWWarmupCosineDecay:
         warmup_steps: Count = 0,
         start_lr: NonNegative = 0.0,
         end_lr: NonNegative = 0.0,
+        warmup_share: Probability = 1.0,
     ) -> None:
         if peak_lr <= 0:
             message = f"peak_lr must be above 0, got {peak_lr:g}"
@@ -103,8 +108,12 @@ class AdamWWarmupCosineDecay:
             if not 0 <= value <= peak_lr:
                 message = f"{name} must be between 0 and peak_lr ({peak_lr:g}), got {value:g}"
                 raise UserError(message)
+        if not 0 <= warmup_share <= 1:
+            message = f"warmup_share must be between 0 and 1, got {warmup_share:g}"
+            raise UserError(message)
+        self.warmup_share = warmup_share
         if total_steps is not None:
-            _check_warmup(warmup_steps, total_steps)
+            _check_warmup(_warmup(warmup_steps, warmup_share, total_steps), total_steps)
         self.peak_lr = peak_lr
         self.betas = betas
         self.eps = eps
@@ -142,7 +151,8 @@ class AdamWWarmupCosineDecay:
             UserError: The warm-up is not shorter than the run.
         """
         total = self.total_steps if self.total_steps is not None else total_steps
-        _check_warmup(self.warmup_steps, total)
+        warmup_steps = _warmup(self.warmup_steps, self.warmup_share, total)
+        _check_warmup(warmup_steps, total)
 
         def factor(k: int) -> float:
             rate = warmup_cosine_lr(
@@ -150,7 +160,7 @@ class AdamWWarmupCosineDecay:
                 peak_lr=self.peak_lr,
                 start_lr=self.start_lr,
                 end_lr=self.end_lr,
-                warmup_steps=self.warmup_steps,
+                warmup_steps=warmup_steps,
                 total_steps=total,
             )
             return rate / self.peak_lr
@@ -245,6 +255,11 @@ class AdamWCosineSchedule:
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _warmup(warmup_steps: int, share: float, total_steps: int) -> int:
+    """Return the steps of the warm-up in a run of some length."""
+    return warmup_steps if share == 1 else min(warmup_steps, int(share * total_steps + 1e-9))
 
 
 def _check_warmup(warmup_steps: int, total_steps: int) -> None:

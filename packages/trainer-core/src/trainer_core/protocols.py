@@ -177,7 +177,8 @@ class OptimizerFactory(Protocol):
     """Builds an optimizer; may bring its own schedule.
 
     A factory with a method `schedule(optimizer, total_steps) -> LRScheduler` has that schedule
-    stepped by the engine after every optimizer step.
+    stepped by the engine after every optimizer step. The class may name a `parameter_check`, as a
+    `Trainer` does.
     """
 
     def build(self, params: ParameterGroups) -> torch.optim.Optimizer:

@@ -121,7 +121,9 @@ def _kwargs(view: FileView, name: str) -> Mapping[str, Any]:
 def _place(view: FileView, name: str, size: str) -> tuple[str, ...]:
     """Return where a component's size is decided: its own key, its parameter, or itself."""
     component = (view.sections.get("models") or {}).get(name) or {}
-    params = component.get("params") or {}
     if size in component:
         return ("models", name, size)
-    return ("models", name, "params", size) if size in params else ("models", name)
+    params = component.get("params")
+    if not params:
+        return ("models", name)
+    return ("models", name, "params", *((size,) if size in params else ()))

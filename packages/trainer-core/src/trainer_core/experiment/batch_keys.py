@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchCheck"]
 
+_DECIDING = frozenset({"data", "params"})
+
 
 class BatchCheck:
     """Holds `io`, the model's first layers and the trainer against the batches of the data set.
@@ -93,7 +95,7 @@ class BatchCheck:
         return (
             section is None
             or self.resolved.incomplete
-            or any(problem.path.partition(".")[0] == "data" for problem in self.others)
+            or any(problem.path.partition(".")[0] in _DECIDING for problem in self.others)
             or any(node.poisoned for _, node in walk(section, ()))
         )
 

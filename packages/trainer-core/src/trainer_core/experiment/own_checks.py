@@ -31,18 +31,20 @@ __all__ = ["ABSENT", "OwnChecks", "class_value", "find_section", "parameters_of"
 
 ABSENT = "missing-data"
 """Code of what a file names that is not on this machine."""
-_SECTIONS = ("trainer", "evaluation")
+_SECTIONS = ("trainer", "evaluation", "optimizer")
+_SHARED = frozenset({"", "data", "defaults", "model", "models", "params"})
+_MISPLACED = frozenset({"left-over", "unknown-key", "unused-parameter"})
 _WITHOUT_KEYS = frozenset({"torch"})
 
 
 class OwnChecks:
-    """Calls the `parameter_check` that the classes of the trainer and the evaluator name.
+    """Calls the `parameter_check` that the classes of trainer, evaluator and optimizer name.
 
     Args:
         resolved: The resolved file.
         full_ids: Full id of each component by its path.
         plugins: Where components are found.
-        others: What else is wrong with the file; a section with mistakes is left alone.
+        others: What else is wrong with the file; nothing is asked that may follow from it.
 
     Attributes:
         problems: What was found.
@@ -60,6 +62,7 @@ class OwnChecks:
         self.full_ids = full_ids
         self.plugins = plugins
         self.wrong = {problem.path.partition(".")[0] for problem in others}
+        self.misses_keys = any(problem.code in _MISPLACED for problem in others)
         self.problems: list[Problem] = []
         self.unchecked: list[Problem] = []
 
@@ -70,7 +73,7 @@ class OwnChecks:
             models: The compiled models.
             batches: Shapes of the batches as far as they are known.
         """
-        if self.resolved.incomplete or self.resolved.problems:
+        if self.resolved.incomplete or self.misses_keys or self.wrong & _SHARED:
             return
         view: FileView | None = None
         for section in _SECTIONS:
