@@ -90,8 +90,8 @@ def start_buffer(
 ) -> Any:
     """Return the actor of a name: the one that is there, or a new one on this machine.
 
-    It takes no CPU of the cluster, lives as long as its first user, and is restarted where it was,
-    because there its files are.
+    It takes no CPU of the cluster, ends when its first user lets go of what is returned here, and
+    is restarted where it was, because there its files are.
 
     Args:
         folder: As `ReplayBuffer`; so are the keys and the other options.

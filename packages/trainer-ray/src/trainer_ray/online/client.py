@@ -59,7 +59,8 @@ class ReplayClient:
             msg = "no cluster is joined yet: call ray.init(address) before ReplayClient"
             raise UserError(msg)
         self.producer = producer
-        self._name, self._namespace, self._patience_s = name, namespace, patience_s
+        self.patience_s = patience_s
+        self._name, self._namespace = name, namespace
         self._number: int = self._call("last_number", producer)
         self._pending: list[tuple[int, list[Any]]] = []
 
@@ -101,7 +102,7 @@ class ReplayClient:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Call the actor until it answers or the patience ends."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self.patience_s
         pause_s = _FIRST_PAUSE_S
         while True:
             rest_s = max(deadline - time.monotonic(), _FIRST_PAUSE_S)

@@ -49,9 +49,14 @@ def hold_folder(folder: Path, patience_s: float) -> int:
             raise UserError(msg)
         time.sleep(_PAUSE_S)
     owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
-    with suppress(OSError):  # a full disk: the lock is held all the same
+    try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
+    except OSError:  # a full disk: the lock is held all the same
+        return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
