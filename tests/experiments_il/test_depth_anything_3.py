@@ -214,6 +214,15 @@ def test_pickled_weights_are_not_read(package: Path, published: Any) -> None:
         build(pretrained=str(package / "pytorch_model.bin"))
 
 
+def test_the_usual_repository_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(package / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"run: hf download depth-anything/DA3-SMALL --include "):
+        build(pretrained="hub")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
