@@ -23,6 +23,7 @@ LARGE = {path.stem.removesuffix("_small") for path in FOLDER.glob("*_small.yaml"
 RECIPES = [f"il/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in LARGE]
 TOYS = [name for name in RECIPES if name.startswith("il/toy_")]
 IMAGES = "il/button_press_images_small"
+ONLINE = "il/peg_insert_online"
 SAME = "il/naive_flow_matching_small"  # another name of il/pick_place
 POLICIES = [name for name in RECIPES if name not in {"il/mutual_information_small", SAME, *TOYS}]
 MODELS = sorted(FOLDER.glob("models/*.yaml"))
@@ -43,6 +44,7 @@ def test_every_recipe_is_shipped() -> None:
         "cfg_vqvae_small",
         "mutual_information_small",
         "naive_flow_matching_small",
+        "peg_insert_online",
         "pick_place",
         "reach",
         "regression_small",
@@ -98,6 +100,8 @@ def test_recipe_runs_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     short = ["evaluation.episodes=2", "evaluation.max_steps=4", "evaluation.video_episodes=0"]
     if name in {"il/cfg_vqvae_small", "il/two_ways_small", "il/vfp_small"}:
         small.append("loss.group=8")
+    if name == ONLINE:
+        small.append("~runner")  # that is for tests of trainer-ray
     if name == IMAGES:
         small += ["params.demonstrations=1", "params.image_size=[16,16]", "evaluation.num_envs=1"]
     result = run(name, [*small, *short, "run.out_dir=out", "data.root=demonstrations"])

@@ -59,6 +59,15 @@ def test_packaged_recipe_checks_clean(
     assert json.loads(done.stdout) == {"ok": True, "errors": [], "warnings": []}, done.stderr
 
 
+def test_recipe_that_needs_another_wheel_says_how_to_install_it(
+    clean_environment: CleanEnvironment, tmp_path: Path
+) -> None:
+    done = clean_environment.run("trainer", "check", "il/peg_insert_online", cwd=tmp_path)
+    assert done.returncode == 2
+    message = "unknown runner 'ray_online'; it comes with another wheel: pip install 'trainer-ray'"
+    assert message in done.stderr
+
+
 def test_console_script_trains_from_another_folder(
     clean_environment: CleanEnvironment, tmp_path: Path
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from trainer_core.discovery import names
 from trainer_core.testing import collection, conformance_classes
 from trainer_core.testing.declaration import checks_of
 
@@ -139,6 +141,23 @@ def test_recipes_are_held_to_the_check(fake_wheel: Callable[..., Path]) -> None:
     (site / "bad_recipes" / "silent.yaml").write_text("schema_version: 1\n")
     with pytest.raises(AssertionError, match=r"^bad/silent has mistakes:\n"):
         checks.test_tc098_recipes_have_no_mistakes()
+
+
+def test_recipes_may_use_a_wheel_that_is_not_installed(
+    fake_wheel: Callable[..., Path],
+    dropout_experiment: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = fake_wheel("far", {"trainer_core.recipes": {"far": "far_recipes"}})
+    (site / "far_recipes").mkdir()
+    (site / "far_recipes" / "__init__.py").write_text("")
+    text = json.dumps({**dropout_experiment, "runner": {"_type_": "distant"}})
+    (site / "far_recipes" / "sound.yaml").write_text(text)
+    checks = type("Test_far", (collection.BASES["recipe"],), {"key": "recipe.far"})()
+    with pytest.raises(AssertionError, match=r"^far/sound has mistakes:\n.*'distant'"):
+        checks.test_tc098_recipes_have_no_mistakes()
+    monkeypatch.setitem(names._OTHER_WHEELS, ("runner", "distant"), "trainer-distant")
+    checks.test_tc098_recipes_have_no_mistakes()
 
 
 def test_exempted_check_is_not_collected() -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "ANOTHER_WHEEL",
     "COMPONENT_GROUPS",
     "GROUPS",
     "OWN_COMMANDS",
@@ -97,6 +98,9 @@ _NOUNS = {
     "init": "initialiser",
 }
 
+ANOTHER_WHEEL = "it comes with another wheel"
+"""How the message about a component begins whose wheel is not installed."""
+
 _OTHER_WHEELS = {
     ("runner", "ddp"): "trainer-ddp",
     ("runner", "ray"): "trainer-ray",
@@ -176,7 +180,7 @@ def install_hint(key: str, kinds: Sequence[str]) -> str:
     for kind in kinds:
         wheel = _OTHER_WHEELS.get((kind, key))
         if wheel:
-            return f"it comes with another wheel: pip install '{wheel}'"
+            return f"{ANOTHER_WHEEL}: pip install '{wheel}'"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy_constructor.errors import ConfigError
+from trainer_core.discovery.names import ANOTHER_WHEEL
 from trainer_core.discovery.recipes import list_recipes
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.testing.declaration import DeclaredConformance, require
@@ -42,10 +43,12 @@ class RecipesConformance(DeclaredConformance):
         require(self.recipes(), f"{self.ref().target} holds no experiment file (.yaml)")
 
     def test_tc098_recipes_have_no_mistakes(self) -> None:
-        """`trainer check` finds no mistake in any of them, wherever it is started."""
+        """`trainer check` finds no mistake in any of them, wherever it is started.
+
+        Components of other wheels that are not installed here do not count.
+        """
         for recipe in self.recipes():
-            try:
-                load_experiment(f"{recipe.dist}::{recipe.name.rpartition('::')[2]}")
-            except ConfigError as error:
-                msg = f"{recipe.name} has mistakes:\n{error}"
-                raise AssertionError(msg) from error
+            name = f"{recipe.dist}::{recipe.name.rpartition('::')[2]}"
+            problems = load_experiment(name, strict=False).problems
+            wrong = [problem for problem in problems if ANOTHER_WHEEL not in problem.message]
+            require(not wrong, f"{recipe.name} has mistakes:\n{ConfigError(wrong)}")
