@@ -68,3 +68,40 @@ def test_two_mistakes_of_their_own_are_both_told(tmp_path: Path) -> None:
     assert [problem.code for problem in problems if "max_stps" in problem.message] == [
         "unknown-key"
     ]
+
+
+@pytest.mark.parametrize("key", ["_base_", "base", "extends", "include"])
+def test_what_other_tools_call_defaults_is_told_so(tmp_path: Path, key: str) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    file = tmp_path / "part.yaml"
+    file.write_text(f"{key}: base.yaml\nrun: {{name: second}}\n")
+    (problem,) = load_experiment(file, strict=False).problems
+    assert (problem.message, problem.suggestions) == (f"unknown key {key!r}", ("defaults",))
+    assert problem.expected == "defaults: [base.yaml]"
+
+
+def test_unknown_component_leaves_nothing_over_from_the_one_it_replaces(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    file = tmp_path / "part.yaml"
+    file.write_text("defaults: [base.yaml]\nloss: {_type_: tocrh}\n")
+    (problem,) = load_experiment(file, strict=False).problems
+    assert (problem.path, problem.suggestions[0]) == ("loss._type_", "torch")
+
+
+def test_components_within_an_unknown_one_are_not_looked_up(tmp_path: Path) -> None:
+    file = tmp_path / "cfg.yaml"
+    file.write_text(BASE.replace("_type_: torch, fn", "_type_: tocrh, fn").replace("MSEL", "MESL"))
+    (problem,) = load_experiment(file, strict=False).problems
+    assert problem.path == "loss._type_"
+
+
+def test_component_laid_over_another_is_told_how_to_replace_it(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    file = tmp_path / "part.yaml"
+    file.write_text("defaults: [base.yaml]\nloss: {second: {_type_: nn.L1Loss}}\n")
+    (problem,) = load_experiment(file, strict=False).problems
+    assert problem.path == "loss.second"
+    where = f"{tmp_path}/base.yaml:8:16"
+    assert problem.notes == (
+        f"it is laid over loss.torch at {where}; `_merge_: replace` beside it replaces that",
+    )

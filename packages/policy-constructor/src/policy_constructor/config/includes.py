@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
     FindRecipe: TypeAlias = Callable[[str], FilePath | None]
 
-__all__ = ["Loader", "check_version"]
+__all__ = ["Loader", "check_version", "means_defaults"]
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PYTHON = "<python>"
+_SAME_ELSEWHERE = frozenset(
+    {"_base_", "_bases_", "base", "bases", "_extends_", "extends", "inherit", "inherits"}
+    | {"_include_", "include", "includes", "parent"}
+)
+"""What other tools call `defaults`."""
 
 
 class Loader:
@@ -141,7 +146,7 @@ class Loader:
         check_version(root, self.report)
         defaults = root.value.pop("defaults", None)
         if defaults is None:
-            self.report.incomplete |= any(is_slip(str(key), "defaults") for key in root.value)
+            self.report.incomplete |= any(means_defaults(str(key)) for key in root.value)
         elif defaults.poisoned:
             self.report.incomplete = True
         elif isinstance(defaults.value, list):
@@ -192,6 +197,11 @@ def _similar(file: FilePath, report: Report) -> list[str]:
     stems = [FilePath(entry).stem for entry in entries]
     close = {file.stem, *report.similar(file.stem, stems)}
     return [entry for entry, stem in zip(entries, stems, strict=True) if stem in close]
+
+
+def means_defaults(key: str) -> bool:
+    """Whether a key is a misspelt `defaults`, or what other tools call it."""
+    return key in _SAME_ELSEWHERE or is_slip(key, "defaults")
 
 
 def check_version(root: Node, report: Report) -> None:

@@ -148,6 +148,12 @@ class Plugins:
 
         return [recipe.name for recipe in list_recipes(self.usable(self.recipes, "conflict"))]
 
+    def recipes_ending(self, name: str) -> tuple[str, ...]:
+        """Return the recipes and their parts whose files end in a relative name."""
+        from trainer_core.discovery.recipes import recipes_ending  # noqa: PLC0415 - a mistake needs it
+
+        return recipes_ending(name, self.usable(self.recipes, "conflict"))
+
     def usable(self, refs: Iterable[ComponentRef], *also: str) -> list[ComponentRef]:
         """Return the references whose status is `ok`, or one of some others."""
         return [ref for ref in refs if self.status(ref) in {"ok", *also}]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from policy_constructor.discovery.component import ComponentRef
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["Recipe", "find_config", "find_recipe", "list_recipes", "recipe_name"]
+__all__ = ["Recipe", "find_config", "find_recipe", "list_recipes", "recipe_name", "recipes_ending"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -89,6 +89,27 @@ def list_recipes(folders: Iterable[ComponentRef]) -> list[Recipe]:
                 if file.suffix in SUFFIXES
             ]
     return sorted(found)
+
+
+def recipes_ending(name: str, folders: Iterable[ComponentRef]) -> tuple[str, ...]:
+    """Return the names of recipes and their parts whose files end in a relative name, sorted.
+
+    A file copied out of a wheel names its parts as they lie there: `models/state_encoder.yaml` is
+    `il/models/state_encoder` from anywhere else.
+    """
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute():
+        return ()
+    refs, found = list(folders), []
+    for ref in refs:
+        folder = _folder(ref)
+        files = folder.rglob("*.y*ml") if folder is not None and folder.is_dir() else ()
+        for file in files:
+            relative = file.relative_to(folder or file).with_suffix("")
+            ending = relative.parts[-len(parts) :]
+            if ending == (*parts[:-1], Path(parts[-1]).stem) and file.suffix in SUFFIXES:
+                found.append(recipe_name(file, refs) or "")
+    return tuple(sorted(each.removesuffix(Path(each).suffix) for each in found if each))
 
 
 def recipe_name(file: Path, folders: Iterable[ComponentRef]) -> str | None:

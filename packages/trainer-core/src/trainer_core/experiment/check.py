@@ -148,6 +148,8 @@ class ComponentCheck:
                 near = nearest(str(place[-1]), [*own_names, *engine_keys])
                 details["suggestions"] = near
                 self.respelt |= {(*path, name) for name in near[:1]}
+            if details.get("code") == "unknown-key" and place[:-1] == path:
+                details["notes"] = _merged_into(node, str(place[-1]), ref)
             self._report(place, message, **details)
 
         nested = check_arguments(
@@ -160,7 +162,7 @@ class ComponentCheck:
             report=report,
         )
         kinds_of = _nested_kinds(ref)
-        for place, inner, _ in nested:
+        for place, inner, _ in nested if ref is not None else ():
             kind = kinds_of.get(place[len(path)])
             self._check(place, inner, () if kind is None else (kind,), _NO_KEYS)
         return ref
@@ -254,6 +256,18 @@ def _file_signature(ref: ComponentRef) -> Signature | None:
         for name, parameter in signature.parameters.items()
     }
     return replace(signature, parameters=parameters)
+
+
+def _merged_into(node: Node, key: str, ref: ComponentRef | None) -> tuple[str, ...]:
+    """Say of a component below an unknown key that it was laid over another one, and how not to."""
+    given, type_node = node.value.get(key), node.value.get("_type_")
+    top = given.key_mark if given is not None and given.is_mapping else None
+    base = type_node.mark if type_node is not None else None
+    if ref is None or top is None or base is None or top.source is base.source:
+        return ()
+    where = base.to_location()
+    note = f"it is laid over {ref.full_id} at {where}; `_merge_: replace` beside it replaces that"
+    return (note,)
 
 
 def _wanted(kinds: Sequence[str]) -> str:

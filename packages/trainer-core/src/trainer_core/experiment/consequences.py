@@ -28,6 +28,11 @@ def without_consequences(problems: Sequence[Problem]) -> list[Problem]:
     """
     absent: set[str] = set()
     torn: set[str] = set()
+    misnamed = {
+        problem.path.removesuffix("._type_")
+        for problem in problems
+        if problem.code == "unknown-component" and problem.suggestions
+    }
     misses_include = False
     for problem in problems:
         if problem.code == "missing-file" and problem.path.startswith("defaults."):
@@ -47,6 +52,7 @@ def without_consequences(problems: Sequence[Problem]) -> list[Problem]:
         problem
         for problem in problems
         if not _follows(problem, absent, torn)
+        and not (problem.code == "left-over" and problem.path.rpartition(".")[0] in misnamed)
         and not (misses_include and problem.code in _FOLLOWING and not problem.suggestions)
     ]
 

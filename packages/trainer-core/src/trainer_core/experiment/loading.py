@@ -15,7 +15,7 @@ from trainer_core.experiment.batch_keys import BatchCheck
 from trainer_core.experiment.check import ENGINE_KEYS, ComponentCheck
 from trainer_core.experiment.consequences import without_consequences
 from trainer_core.experiment.cross_checks import check_together
-from trainer_core.experiment.model_files import explain_override
+from trainer_core.experiment.model_files import explain_missing, explain_override
 from trainer_core.experiment.model_plans import ModelPlan, plan_models
 from trainer_core.experiment.own_checks import OwnChecks
 from trainer_core.experiment.patching import apply_config_hooks, set_runner
@@ -136,7 +136,10 @@ def load_experiment(
     )
     if resolved.root.is_mapping:
         _check(experiment)
-    of_language = [explain_override(problem, resolved) for problem in resolved.problems]
+    of_language = [
+        explain_missing(explain_override(problem, resolved), usable)
+        for problem in resolved.problems
+    ]
     found = _once([*of_language, *experiment.problems])
     experiment.problems = sort_problems(without_consequences(found))
     if strict and experiment.problems:

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
     from policy_constructor.graph.ir import GraphIR
     from trainer_core.discovery.plugins import Plugins
 
-__all__ = ["ModelFile", "compiled", "explain_override", "in_experiment", "open_model_file"]
+__all__ = [
+    "ModelFile",
+    "compiled",
+    "explain_missing",
+    "explain_override",
+    "in_experiment",
+    "open_model_file",
+]
 
+_MISSING = re.compile(r"there is no file or recipe '(.+)'")
 _USED = re.compile(r"used by (\S+) at (.+):(\d+):(\d+)(?: and \d+ more)?")
 
 
@@ -67,7 +75,7 @@ def open_model_file(
     folder = folder_of(config)
     file = folder / config.value
     if not is_file(str(file)) and plugins.find_recipe(config.value) is None:
-        names = near_files(config.value, folder)
+        names = (*plugins.recipes_ending(config.value), *near_files(config.value, folder))
         message = f"there is no model file {str(file)!r}"
         return None, [resolved.problem(place, message, code="missing-file", suggestions=names)]
 
@@ -142,6 +150,16 @@ def explain_override(problem: Problem, resolved: ResolvedConfig) -> Problem:
     name = dotted(place)
     note = f"{name} is in the file {config.value}; an experiment changes its params: "
     return replace(problem, notes=(*problem.notes, f"{note}{name}.params.NAME=VALUE"))
+
+
+def explain_missing(problem: Problem, plugins: Plugins) -> Problem:
+    """Suggest for an included file that is not there the recipe that ends in its name."""
+    missing = _MISSING.fullmatch(problem.message)
+    if problem.code != "missing-file" or missing is None:
+        return problem
+    found = plugins.recipes_ending(missing[1])
+    others = tuple(name for name in problem.suggestions if name not in found)
+    return replace(problem, suggestions=(*found, *others))
 
 
 def _params(file: ResolvedConfig) -> dict[str, Node]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from policy_constructor.config.includes import means_defaults
 from policy_constructor.config.node import free_names, to_plain
 from policy_constructor.spelling import nearest
 from trainer_core.discovery.names import POSITIONS
@@ -241,12 +242,14 @@ def _unknown_key(resolved: ResolvedConfig, path: Path, near: tuple[str, ...]) ->
         )
     near = near or find_homes(resolved.root, path)
     known = "" if near else ", ".join(_fields(path[:-1]))
+    value = resolved.node(*path)
+    is_file = value is not None and isinstance(value.value, str) and near == ("defaults",)
     return resolved.problem(
         path,
         f"unknown key {path[-1]!r}",
         on="key",
         code="unknown-key",
-        expected=known and f"one of {known}",
+        expected=f"defaults: [{value.value}]" if value and is_file else known and f"one of {known}",
         suggestions=near,
     )
 
@@ -266,6 +269,8 @@ def _missing_key(resolved: ResolvedConfig, path: Path) -> Problem:
 
 
 def _near_keys(resolved: ResolvedConfig, path: Path) -> tuple[str, ...]:
+    if len(path) == 1 and means_defaults(str(path[-1])):
+        return ("defaults",)
     names = [*_fields(path[:-1]), *(LANGUAGE_KEYS if len(path) == 1 else ())]
     return nearest(str(path[-1]), free_names(resolved.node(*path[:-1]), str(path[-1]), names))
 
