@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "send-episodes.md"
 LIMIT_S = 90
 NAME = "buffer of the robot"  # other tests of the cluster have one of the default's name
-KEYS = {
+KEYS: dict[str, dict[str, Any]] = {
     "action": {"shape": [4], "dtype": "float32", "offsets": [0, 1]},
     "observation.state": {"shape": [7], "dtype": "float32", "offsets": None},
 }
