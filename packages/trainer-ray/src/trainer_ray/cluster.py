@@ -26,6 +26,7 @@ _DEFAULTS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else 15: the learner and all else on the machine come first
 }
 
 # Ray turns 127.0.0.1 into the machine's address in the network and then listens on every
