@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.trainer_ray.online.conftest import MakeEpisode, OpenBuffer
 
 _IN_ONE_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15
 )
 
 

@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trainer_core.errors import UserError
 from trainer_ray.online.record import EPISODES, HEADER_BYTES, LEDGER, Cut, encode, read_records
@@ -145,6 +147,27 @@ def test_a_damaged_segment_stays_until_all_of_its_time_is_evicted(
     for number in range(3):
         buffer.add("arm", number, [episode()])
     assert not written.path.exists()
+
+
+@given(
+    st.sampled_from(["flip", "cut", "zero", "insert", "remove"]),
+    st.integers(0, 1 << 20),
+    st.integers(1, 300),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_whatever_happens_to_a_file_only_what_was_added_comes_of_it(
+    open_buffer: OpenBuffer, written: Written, kind: str, at: int, length: int
+) -> None:
+    data, at = bytearray(written.data), at % len(written.data)
+    if kind == "flip":
+        data[at] ^= 1 << length % 8
+    elif kind == "insert":
+        data[at:at] = bytes(length)
+    else:
+        end = len(data) if kind == "cut" else at + length
+        data[at:end] = bytes(len(data[at:end])) if kind == "zero" else b""
+    written.path.write_bytes(data)
+    assert set(_frames(open_buffer())) <= set(ADDED)
 
 
 def test_bytes_that_look_like_a_record_are_none() -> None:

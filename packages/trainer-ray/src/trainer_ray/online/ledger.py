@@ -98,13 +98,16 @@ class Ledger:
             ValueError: It is no ledger.
         """
         known = json.loads(bytes(payload))
-        if not isinstance(known, dict) or known.keys() != self.__dict__.keys():
+        own = self.__dict__
+        if not isinstance(known, dict) or {key: type(known[key]) for key in known} != {
+            key: list if key == "recent" else type(own[key]) for key in own
+        }:
             msg = "it is no ledger"
             raise ValueError(msg)
         for producer, number in self.producers.items():
             known["producers"][producer] = max(number, known["producers"].get(producer, -1))
         known["recent"] = deque(known["recent"], maxlen=_RECENT)
-        self.__dict__.update(known)
+        own.update(known)
 
 
 def describe_columns(columns: Mapping[str, Column]) -> dict[str, Any]:
