@@ -1,4 +1,4 @@
-"""Inject the faults of the table F1 to F20 and count how often what is promised held.
+"""Inject the faults of the table F1 to F21 and count how often what is promised held.
 
     python -m benchmarks.faults [ROW ...] [--scale 1.0] [--seconds S] [--seed N] [--json]
 

@@ -35,6 +35,7 @@ LIMIT_S = 120
 GAME_SEED = 1_000_001
 KEYS: dict[str, dict[str, Any]] = {
     "index": {"shape": [], "dtype": "int64", "offsets": None},
+    "number": {"shape": [], "dtype": "int64", "offsets": None},
     "x": {"shape": [3], "dtype": "float32", "offsets": None},
     "y": {"shape": [2], "dtype": "float32", "offsets": [0, 1]},
 }
@@ -150,7 +151,7 @@ def test_a_buffer_of_the_cluster_is_joined_and_left_there(
     name = joined["runner"]["replay_buffer"]
     buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
     columns: dict[str, Any] = {"x": np.ones((20, 3), np.float32), "y": np.ones((20, 2), np.float32)}
-    columns["index"] = np.full(20, -7, np.int64)
+    columns["index"] = columns["number"] = np.full(20, -7, np.int64)
     ray.get(buffer.add.remote("arm", 0, [{"columns": columns, "success": True, "version": -1}]))
     joined["runner"]["target_success"] = 0.3
     joined["runner"]["rollout"] = {"wins": 0}

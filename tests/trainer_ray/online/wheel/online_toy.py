@@ -18,21 +18,23 @@ LENGTH = 8
 
 
 class Data:
-    """Episodes of noise: `x` `(3,)`, `y` of the same frame, and `next`, two frames of `y`.
+    """Samples of noise: `x`, this frame's and the next one's `y`, and their `index`.
 
     Args:
-        size: Samples; each is a number, `index`.
+        size: Samples.
         offset: Added to `x`, so that its statistics are not those of a rollout.
+        slow_s: How long it takes to read a batch, in seconds.
     """
 
-    def __init__(self, size: int = 60, offset: float = 0.0) -> None:
+    def __init__(self, size: int = 60, offset: float = 0.0, slow_s: float = 0.0) -> None:
         self.size = size
         self.offset = offset
+        self.slow_s = slow_s
 
     def build(self, opt_params: Any, params: Any) -> dict[str, Any]:
         mean = [self.offset] * 3
         stats = {"x": {"mode": "mean_std", "mean": mean, "std": [2.0] * 3}}
-        return {"dataset": Samples(self.size, self.offset), "norm_stats": stats}
+        return {"dataset": Samples(self.size, self.offset, self.slow_s), "norm_stats": stats}
 
 
 class Samples:
@@ -40,7 +42,8 @@ class Samples:
 
     fps = 10.0
 
-    def __init__(self, size: int, offset: float) -> None:
+    def __init__(self, size: int, offset: float, slow_s: float = 0.0) -> None:
+        self.slow_s = slow_s
         random = np.random.default_rng(0)
         self.x = (random.normal(size=(size, 3)) + offset).astype(np.float32)
         self.y = random.normal(size=(size, 2)).astype(np.float32)
@@ -51,14 +54,16 @@ class Samples:
     @property
     def episode_keys(self) -> dict[str, EpisodeKey]:
         keys = {"x": EpisodeKey((3,), "float32"), "y": EpisodeKey((2,), "float32", (0, 1))}
-        return {**keys, "index": EpisodeKey((), "int64")}
+        return {**keys, "index": EpisodeKey((), "int64"), "number": EpisodeKey((), "int64")}
 
     def __getitems__(self, indices: Any) -> dict[str, Any]:
+        time.sleep(self.slow_s)
         rows = np.asarray(indices)
         after = np.minimum(rows + 1, len(self.x) - 1)
         y = np.stack([self.y[rows], self.y[after]], 1)
         pad = np.stack([rows < 0, rows + 1 >= len(self.x)], 1)
-        return self._batch({"x": self.x[rows], "y": y, "y_is_pad": pad, "index": rows})
+        columns = {"x": self.x[rows], "y": y, "y_is_pad": pad, "index": rows}
+        return self._batch({**columns, "number": np.full_like(rows, -1)})
 
     def batch_of_windows(self, windows: Any) -> dict[str, Any]:
         return self._batch(dict(windows))
@@ -89,7 +94,7 @@ class Alone:
 
 
 class Game:
-    """Plays episodes whose `x` are the weights' first bias and whose `index` is below zero.
+    """Plays episodes whose `x` is a weight, and whose `index` and `number` tell who played which.
 
     Args:
         seed: Of the episodes.
@@ -125,15 +130,18 @@ class Game:
         while not context.interrupted():
             time.sleep(self.pause_s)
             send(self._play(context, number))
+            with (context.out_dir / "acknowledged").open("a") as file:
+                file.write(f"{number}\n")
             number += 1
 
     def _play(self, context: Any, number: int) -> Episode:
-        bias = context.models["model"].state_dict()
-        last = float(next(iter(bias.values())).flatten()[0])
+        weights = context.models["model"].state_dict()
+        first = float(next(iter(weights.values())).flatten()[0])
         columns: dict[str, Any] = {
-            "x": np.full((LENGTH, 3), last, np.float32),
+            "x": np.full((LENGTH, 3), first, np.float32),
             "y": np.arange(2 * LENGTH, dtype=np.float32).reshape(LENGTH, 2),
             "index": np.full(LENGTH, -1 - self.seed, np.int64),
+            "number": np.full(LENGTH, number, np.int64),
         }
         return Episode(columns, bool(self.wins) and number % self.wins == 0)
 

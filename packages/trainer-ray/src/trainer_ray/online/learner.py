@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from trainer_ray.online.mixed_data import MixedData
 from trainer_ray.online.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ray.online.options import Options
 
@@ -50,10 +53,23 @@ def learn(loaded: LoadedExperiment, options: Options) -> RunResult:
         return RunResult("checked", 0, out_dir=out_dir, report=dry_run(built))
     mixed = MixedData(built.dataset, proportions)
     built.dataset = mixed
-    with ExitStack() as stack:
+    with _without_notices(), ExitStack() as stack:
         with redirect_stdout(sys.stderr), leave_early():  # where Ray's own messages belong
             stack.enter_context(cluster(options))
             session = Session(loaded, options, mixed, rollouts)
         stack.callback(session.close)
         built.hooks.add(session)
         return fit(built, out_dir, ranks=ranks, resume=loaded.config.run.resume)
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep Ray from writing to stdout which process has ended: the supervisor says it in a line."""
+    worker = importlib.import_module("ray._private.worker")
+    name = "_worker_logs_enabled"
+    before = getattr(worker, name, True)
+    setattr(worker, name, False)
+    try:
+        yield
+    finally:
+        setattr(worker, name, before)

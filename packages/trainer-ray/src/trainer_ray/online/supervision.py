@@ -131,6 +131,10 @@ class Supervisor:
         self._touch = _Repeated(buffer, "touch", learner, every_s=_TOUCH_S)
         self._buffer = _Repeated(buffer, "describe", every_s=2 * _GLANCE_S)
         self._policy = _Repeated(manager, "describe", every_s=2 * _GLANCE_S)
+        self._processes = [
+            (each, _Repeated(each, "pid", every_s=1.0)) for each in (buffer, manager)
+        ]
+        self._pids: dict[str, int] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
@@ -192,9 +196,19 @@ class Supervisor:
             self._newest.policy = described
             if described["version"] < self._published():
                 self._publish_again()
+        for actor, question in self._processes:
+            for pid in question.poll():
+                self._note_process(actor, pid)
         for worker in self._workers:
             self._look_at(worker)
         self._require_one()
+
+    def _note_process(self, actor: NamedActor, pid: int) -> None:
+        """Say of an actor that it is another process by now."""
+        before = self._pids.setdefault(actor.kind, pid)
+        if before != pid:
+            _log.warning("the %s was started again: its process %d ended", actor.kind, before)
+            self._pids[actor.kind] = pid
 
     def _look_at(self, worker: _Worker) -> None:
         if worker.ended is None:
