@@ -79,8 +79,12 @@ def test_seeds_and_epochs_differ() -> None:
 class CountingReader:
     """Frames that are their own row numbers."""
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        return rows[..., None, None, None].astype(np.int64)
+    def gather(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        frames = rows[..., None, None, None]
+        if out is None:
+            return frames
+        out[:] = frames
+        return out
 
 
 def test_each_run_is_decoded_once_and_windows_share_frames() -> None:

@@ -13,6 +13,7 @@ import pytest
 from experiments_il.data.episodes import LeRobotEpisodes, VideoPlaces
 from experiments_il.data.lerobot_format import parse_info
 from experiments_il.data.lerobot_metadata import LeRobotMetadata
+from experiments_il.data.pyav_video import PyavFile
 from experiments_il.data.video import VideoFrames
 from trainer_core.errors import DatasetError
 
@@ -72,6 +73,28 @@ def test_random_access_equals_sequential_decoding(tmp_path: Path) -> None:
         rows = random.integers(0, 30, (4, 3))
         expected = np.stack([wanted[row] for row in rows.ravel()]).reshape(4, 3, 48, 64, 3)
         np.testing.assert_array_equal(frames.gather(rows), expected.transpose(0, 1, 4, 2, 3))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (96, 96), (320, 240), (84, 84), (322, 50)])
+def test_frames_equal_those_of_packed_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    path = tmp_path / "noise.mp4"
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(3):
+            picture = random.integers(0, 256, (height, width, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = PyavFile(path)
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            found = video.read(number / FPS, (3, height, width), np.uint8, "")
+            expected = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
+            np.testing.assert_array_equal(found, expected)
+    video.close()
 
 
 def test_missing_frame_names_file_episode_and_times(tmp_path: Path) -> None:

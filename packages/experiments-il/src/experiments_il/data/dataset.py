@@ -12,6 +12,7 @@ import torch
 from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
 from experiments_il.data.chunked_order import ChunkedOrder, Chunks, Runs
 from experiments_il.data.episode_windows import EpisodeWindows
+from experiments_il.data.frame_memory import FrameArray
 from experiments_il.data.lerobot_format import nearest_hint
 from experiments_il.data.run_buffer import RunBuffer
 from trainer_core.errors import DatasetError
@@ -212,9 +213,7 @@ class WindowDataset:
 
     def _frame_reader(self, frames: FrameReader, window: Window | None) -> _Reader:
         if self._runs is None or self._chunks is None:
-            if window is None:
-                return lambda edges: frames.gather(edges.rows)
-            return lambda edges: frames.gather(window.rows(edges))
+            return _rows_reader(frames, window)
         episodes = self._store.source.episodes
         chosen = self._episodes[self._runs.episode]
         buffer = RunBuffer(
@@ -259,9 +258,17 @@ class WindowDataset:
         column = store.camera(name) if feature.is_frame else store.numbers(name)
         if not isinstance(column, np.ndarray):
             return self._frame_reader(column, window)
+        if feature.is_frame:
+            return _rows_reader(FrameArray(column), window)
         if feature.dtype in {"float16", "float64"}:
             return lambda edges: _gather(column, window, edges).astype(np.float32)
         return lambda edges: _gather(column, window, edges)
+
+
+def _rows_reader(frames: FrameReader, window: Window | None) -> _Reader:
+    if window is None:
+        return lambda edges: frames.gather(edges.rows)
+    return lambda edges: frames.gather(window.rows(edges))
 
 
 def _gather(column: NDArray[Any], window: Window | None, edges: EdgeDistances) -> NDArray[Any]:

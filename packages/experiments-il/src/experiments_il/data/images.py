@@ -20,33 +20,43 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
-def decode_image(blob: bytes, shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
+def decode_image(
+    blob: bytes,
+    shape: tuple[int, int, int],
+    where: str,
+    out: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """Return an encoded image as uint8 `(channels, height, width)`.
 
     Args:
         blob: The bytes of a PNG, JPEG, WebP, BMP or TIFF.
         shape: The declared `(channels, height, width)`.
         where: Camera, episode and frame, for messages.
+        out: Receives and is returned as the image; None: a new array.
 
     Raises:
         DatasetError: The bytes are no image, or one of another size.
     """
     image_module = import_pillow()
     channels, height, width = shape
+    mode = _MODES.get(channels, "RGB")
+    if len(mode) != channels:
+        message = f"{where}: the image has {len(mode)} channels, not {channels}"
+        raise DatasetError(message)
+    frame = np.empty(shape, np.uint8) if out is None else out
     try:
         with image_module.open(io.BytesIO(blob), formats=_FORMATS) as image:
             if image.size != (width, height):
                 found = f"{image.size[1]}x{image.size[0]}"
                 message = f"{where}: the image is {found} (height x width), not {height}x{width}"
                 raise DatasetError(message)
-            pixels = np.asarray(image.convert(_MODES.get(channels, "RGB")), np.uint8)
+            pixels = image if image.mode == mode else image.convert(mode)
+            for channel, band in enumerate(mode):  # cheaper than to reorder packed pixels
+                plane = np.frombuffer(pixels.tobytes("raw", band), np.uint8)
+                frame[channel] = plane.reshape(height, width)
     except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as exc:
         message = f"{where}: the image cannot be decoded: {exc}"
         raise DatasetError(message) from exc
-    frame = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    if frame.shape != shape:
-        message = f"{where}: the image has {frame.shape[0]} channels, not {channels}"
-        raise DatasetError(message)
     return frame
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from experiments_il.data.frame_memory import FrameMemory
 from experiments_il.data.images import decode_image, import_pillow
+from experiments_il.data.repeated_rows import RepeatedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,21 +37,26 @@ class JpegFrames:
     def __init__(self, group: ArrayGroup, shape: tuple[int, int, int]) -> None:
         self._group = group
         self._shape = shape
+        self._memory = FrameMemory()
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def gather(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[np.uint8]:
         """Return the frames at some rows, uint8 `(*rows.shape, channels, height, width)`.
+
+        Args:
+            rows: Their rows.
+            out: Receives and is returned as the frames; None: a new array.
 
         Raises:
             DatasetError: The cache is damaged.
         """
         images, offsets = self._group.arrays[_IMAGES], self._group.arrays[_OFFSETS]
-        wanted, inverse = np.unique(rows, return_inverse=True)
-        frames = np.empty((len(wanted), *self._shape), np.uint8)
-        for position, row in enumerate(wanted.tolist()):
+        repeated = RepeatedRows(rows)
+        frames = repeated.frames(self._shape, self._memory, out)
+        for place, row in zip(repeated.places.tolist(), repeated.rows.tolist(), strict=True):
             blob = images[offsets[row] : offsets[row + 1]].tobytes()
             where = f"{self._group.folder}: the image of row {row}"
-            frames[position] = decode_image(blob, self._shape, where)
-        return frames[inverse.ravel()].reshape(*rows.shape, *self._shape)
+            decode_image(blob, self._shape, where, frames[place])
+        return repeated.repeat(frames)
 
 
 def encode_jpeg(frame_chw: NDArray[np.uint8]) -> bytes:

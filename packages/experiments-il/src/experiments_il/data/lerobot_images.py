@@ -9,7 +9,9 @@ import numpy as np
 
 from experiments_il.data.arrow import read_row_group, row_group_sizes
 from experiments_il.data.columns import image_blobs
+from experiments_il.data.frame_memory import FrameMemory
 from experiments_il.data.images import decode_image
+from experiments_il.data.repeated_rows import RepeatedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,7 @@ class ParquetImages:
         self._files = list(files)
         self._feature = feature
         self._place = place
+        self._memory = FrameMemory()
         self._starts = np.array([file.start for file in files], np.int64)
         self._group_starts: dict[int, NDArray[np.int64]] = {}
         self._groups: OrderedDict[tuple[int, int], list[bytes]] = OrderedDict()
@@ -51,22 +54,26 @@ class ParquetImages:
         """Leave what was read behind: each process reads its own."""
         return {**self.__dict__, "_groups": OrderedDict()}
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def gather(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[np.uint8]:
         """Return the frames at some rows, uint8 `(*rows.shape, channels, height, width)`.
+
+        Args:
+            rows: Their rows.
+            out: Receives and is returned as the frames; None: a new array.
 
         Raises:
             DatasetError: A frame cannot be decoded; the message names file, episode and frame.
         """
-        wanted, inverse = np.unique(rows, return_inverse=True)
         channels, height, width = self._feature.item_shape
-        frames = np.empty((len(wanted), channels, height, width), np.uint8)
-        for position, row in enumerate(wanted.tolist()):
+        repeated = RepeatedRows(rows)
+        frames = repeated.frames((channels, height, width), self._memory, out)
+        for place, row in zip(repeated.places.tolist(), repeated.rows.tolist(), strict=True):
             number = int(np.searchsorted(self._starts, row, side="right")) - 1
             file = self._files[number]
             where = f"{file.path}: '{self._feature.name}' at {self._place(row)}"
             blob = self._blob(number, row - file.start)
-            frames[position] = decode_image(blob, (channels, height, width), where)
-        return frames[inverse.ravel()].reshape(*rows.shape, channels, height, width)
+            decode_image(blob, (channels, height, width), where, frames[place])
+        return repeated.repeat(frames)
 
     def _blob(self, number: int, row: int) -> bytes:
         file = self._files[number]

@@ -23,8 +23,13 @@ Frames: TypeAlias = "NDArray[np.uint8] | Sequence[NDArray[np.uint8]]"
 class FrameReader(Protocol):
     """Frames by row, decoded when they are asked for; safe to send to another process."""
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return frames `(*rows.shape, channels, height, width)`: uint8; depth float32, metres."""
+    def gather(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frames `(*rows.shape, channels, height, width)`: uint8; depth float32, metres.
+
+        Args:
+            rows: Their rows.
+            out: Receives and is returned as the frames; None: a new array.
+        """
         ...
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments_il.data.faults import Fault, FrameWatch
-from experiments_il.data.video import VideoFile
+from experiments_il.data.pyav_video import PyavFile
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def video_faults(metadata: LeRobotMetadata, name: str, *, decode: bool) -> list[
         path = metadata.video_path(name, chunk, number)
         say = partial(Fault, str(metadata.root), file=str(path))
         try:
-            video = VideoFile(path)
+            video = PyavFile(path)
         except DatasetError as error:
             found.append(say(message=str(error).removeprefix(f"{path}: ")))
             continue
@@ -57,7 +57,7 @@ def video_faults(metadata: LeRobotMetadata, name: str, *, decode: bool) -> list[
 
 
 def _episode_fault(
-    metadata: LeRobotMetadata, name: str, episode: int, video: VideoFile, watch: FrameWatch | None
+    metadata: LeRobotMetadata, name: str, episode: int, video: PyavFile, watch: FrameWatch | None
 ) -> tuple[int, str] | None:
     """Return the first frame of an episode that is not there, and what is wrong."""
     length = int(metadata.episodes.length[episode])
@@ -75,23 +75,23 @@ def _episode_fault(
         return None
     feature = metadata.info.features[name]
     shape = feature.item_shape
-    read: Any = video.read if feature.depth is None else video.read_codes
+    dtype = np.uint8 if feature.depth is None else np.uint16
     for frame, time_s in enumerate(times.tolist()):
         try:
-            pixels = read(time_s, shape, f"episode {episode}, frame {frame}")
+            pixels = video.read(time_s, shape, dtype, f"episode {episode}, frame {frame}")
         except DatasetError as error:
             return frame, str(error)
         watch.see(episode, frame, pixels)
     return None
 
 
-def _rate(video: VideoFile) -> float | None:
+def _rate(video: PyavFile) -> float | None:
     """Return the frames per second of a video, by the median step; None for a single frame."""
     steps = np.diff(video.times_s)
     return 1 / float(np.median(steps)) if len(steps) and np.median(steps) > 0 else None
 
 
-def _unevenness(video: VideoFile) -> str | None:
+def _unevenness(video: PyavFile) -> str | None:
     """Return where the steps of a video differ; None if they do not."""
     steps = np.diff(video.times_s)
     if not len(steps) or np.ptp(steps) <= 2 * _TOLERANCE_S:

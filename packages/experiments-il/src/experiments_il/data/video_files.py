@@ -16,7 +16,7 @@ import numpy as np
 from experiments_il.data.data_files import StagedFile
 from experiments_il.data.depth import PIXEL_FORMAT as DEPTH_FORMAT
 from experiments_il.data.depth import depth_codes
-from experiments_il.data.video import import_av
+from experiments_il.data.pyav_video import import_av
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
