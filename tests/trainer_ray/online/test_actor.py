@@ -66,6 +66,20 @@ def test_a_client_adds_what_the_learner_samples(
     assert client.describe()["keys"] == KEYS
 
 
+def test_what_is_no_list_of_episodes_is_refused_and_forgotten(
+    name: str, tmp_path: Path, episode: MakeEpisode
+) -> None:
+    actor = _start(name, tmp_path)
+    client = ReplayClient("arm", name=name, patience_s=LIMIT_S)
+    with pytest.raises(UserError) as caught:
+        client.add(episode())  # type: ignore[arg-type] # the mistake
+    assert str(caught.value) == "replay buffer: an add is a list of episodes, not a dict"
+    with pytest.raises(TypeError):
+        client.add([{"columns": {"action": (frame for frame in "no array")}}])
+    assert client.add([episode()])["kept"] == 1
+    assert ask(actor, "last_number", "arm", timeout_s=LIMIT_S) == client.last_number
+
+
 def test_a_killed_buffer_comes_back_and_a_producer_goes_on(
     name: str, tmp_path: Path, episode: MakeEpisode
 ) -> None:

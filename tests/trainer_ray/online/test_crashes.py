@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.faults.disk import Operation, watch_disk
+from benchmarks.faults.forks import run_forked
 from benchmarks.faults.replay import (
     ADDS,
     PRODUCER,
@@ -113,6 +115,27 @@ def test_a_full_disk_is_told_and_earlier_and_later_adds_are_whole(tmp_path: Path
     buffer.add(PRODUCER, 1, adds_of(1))
     assert content_problem(buffer, kept_by([0, 1])) == ""
     buffer.close()
+
+
+def test_a_file_that_the_system_lets_grow_no_further_is_taken_back(tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+
+    def live() -> int:
+        buffer = open_buffer(folder)
+        buffer.add(PRODUCER, 0, adds_of(0))
+        before = (folder / "segment-000000001.replay").stat().st_size
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, unlimited[1]))
+        with suppress(StorageError):
+            buffer.add(PRODUCER, 1, adds_of(1))
+            return 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        whole = (folder / "segment-000000001.replay").stat().st_size == before
+        buffer.add(PRODUCER, 1, adds_of(1))
+        return 0 if whole and not content_problem(buffer, kept_by([0, 1])) else 2
+
+    assert run_forked(live, tmp_path / "log.txt") == 0, (tmp_path / "log.txt").read_text()
+    assert problem(folder, 1) == ""
 
 
 def test_what_a_broken_disk_kept_after_all_is_not_doubled(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer_core.errors import UserError
 from trainer_ray.online.incoming import RefusedError, describe_keys, read_episode, read_keys
@@ -69,6 +72,7 @@ def test_what_is_no_episode_is_refused(sent: Any, reason: str) -> None:
         ({"version": -2}, "'version' is the step of the weights that acted, or -1, not -2"),
         ({"priority": -1.0}, "'priority' is a finite number of at least 0, not -1.0"),
         ({"priority": np.inf}, "'priority' is a finite number of at least 0, not inf"),
+        ({"success": "yes"}, "'success' is true or false, not 'yes'"),
         ({"steps": 101}, "it has 101 steps, and the buffer holds 100"),
     ],
 )
@@ -78,6 +82,30 @@ def test_numbers_out_of_range_are_refused(
     with pytest.raises(RefusedError) as caught:
         read_episode(episode(**more), COLUMNS, 100)
     assert str(caught.value) == reason
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["success", "version", "priority", "error"]), JUNK),
+    st.dictionaries(st.sampled_from(["action", "frame", "other"]), JUNK),
+)
+def test_nothing_that_is_sent_does_more_than_being_refused(
+    about: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    whole = {"action": ACTION, "frame": np.arange(4)}
+    for sent in (
+        columns,
+        {**about, "columns": columns},
+        {**about, "columns": {**whole, **columns}},
+    ):
+        with suppress(RefusedError):
+            assert read_episode(sent, COLUMNS, 100).length <= 100
 
 
 def test_lists_of_unequal_rows_are_refused(episode: MakeEpisode) -> None:

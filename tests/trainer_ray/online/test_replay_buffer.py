@@ -58,18 +58,19 @@ def test_a_number_that_was_here_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("producer", "number", "message"),
+    ("sent", "message"),
     [
-        ("", 0, "replay buffer: a producer is a name, not ''"),
-        ("arm", -1, "replay buffer: the number of an add is 0 or more, not -1"),
-        ("arm", True, "replay buffer: the number of an add is 0 or more, not True"),
+        (("", 0, []), "replay buffer: a producer is a name, not ''"),
+        (("arm", -1, []), "replay buffer: the number of an add is 0 or more, not -1"),
+        (("arm", True, []), "replay buffer: the number of an add is 0 or more, not True"),
+        (("arm", 0, {}), "replay buffer: an add is a list of episodes, not a dict"),
     ],
 )
-def test_a_sender_without_name_or_number_is_refused(
-    open_buffer: OpenBuffer, producer: str, number: int, message: str
+def test_an_add_without_name_number_or_list_is_refused(
+    open_buffer: OpenBuffer, sent: tuple[Any, Any, Any], message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        open_buffer().add(producer, number, [])
+        open_buffer().add(*sent)
     assert str(caught.value) == message
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer_core.errors import MissingPackageError, TrainerError, UserError
 from trainer_ray.mailbox import NAMESPACE
+from trainer_ray.online.incoming import require_sender
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,14 +86,25 @@ class ReplayClient:
             TrainerError: It is not acknowledged in time. Do not add these episodes again: they are
                 kept here, and the next `add` (also of nothing) sends them first.
             StorageError: The same, because the learner's disk is full.
+            UserError: This is no list of episodes; nothing is kept.
         """
         self._number += 1
+        require_sender(self.producer, self._number, episodes)
         self._pending.append((self._number, list(episodes)))
         answer: dict[str, Any] = {}
         while self._pending:
-            number, waiting = self._pending[0]
-            answer = self._call("add", self.producer, number, waiting)
-            del self._pending[0]
+            answer = self._send_oldest()
+        return answer
+
+    def _send_oldest(self) -> dict[str, Any]:
+        number, waiting = self._pending[0]
+        try:
+            answer: dict[str, Any] = self._call("add", self.producer, number, waiting)
+        except Exception as error:
+            if isinstance(error, UserError) or not isinstance(error, TrainerError):
+                del self._pending[0]  # it would be refused for ever
+            raise
+        del self._pending[0]
         return answer
 
     def describe(self) -> dict[str, Any]:

@@ -14,7 +14,14 @@ from trainer_ray.online.ring import Column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Incoming", "RefusedError", "describe_keys", "read_episode", "read_keys"]
+__all__ = [
+    "Incoming",
+    "RefusedError",
+    "describe_keys",
+    "read_episode",
+    "read_keys",
+    "require_sender",
+]
 
 _STORABLE = "biuf"  # booleans, integers, floating-point numbers
 _MOST = 1 << 62
@@ -43,6 +50,23 @@ class Incoming(NamedTuple):
     def length(self) -> int:
         """Frames."""
         return len(next(iter(self.columns.values())))
+
+
+def require_sender(producer: Any, number: Any, episodes: Any) -> None:
+    """Refuse an add that no producer can mean.
+
+    Raises:
+        UserError: The producer is no name, the number no number, or the episodes are no list.
+    """
+    if not isinstance(producer, str) or not producer:
+        msg = f"replay buffer: a producer is a name, not {producer!r}"
+        raise UserError(msg)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        msg = f"replay buffer: the number of an add is 0 or more, not {number!r}"
+        raise UserError(msg)
+    if not isinstance(episodes, list | tuple):
+        msg = f"replay buffer: an add is a list of episodes, not a {type(episodes).__name__}"
+        raise UserError(msg)
 
 
 def read_keys(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:
@@ -91,8 +115,8 @@ def read_episode(sent: Any, columns: Mapping[str, Column], capacity: int) -> Inc
     if not isinstance(sent, Mapping) or not isinstance(sent.get("columns"), Mapping):
         msg = "an episode is a mapping with 'columns', itself a mapping of arrays by key"
         raise RefusedError(msg)
-    if sent.get("error"):
-        msg = f"the producer says: {sent['error']}"
+    if (error := sent.get("error", "")) is not None and str(error):
+        msg = f"the producer says: {error}"
         raise RefusedError(msg)
     given = sent["columns"]
     if missing := [key for key in columns if key not in given]:
@@ -102,7 +126,7 @@ def read_episode(sent: Any, columns: Mapping[str, Column], capacity: int) -> Inc
     found = {key: _read_column(key, given[key], column) for key, column in columns.items()}
     _require_length({key: len(column) for key, column in found.items()}, capacity)
     return Incoming(
-        found, bool(sent.get("success")), _version(sent.get("version", -1)), _priority(sent)
+        found, _success(sent.get("success")), _version(sent.get("version", -1)), _priority(sent)
     )
 
 
@@ -153,6 +177,13 @@ def _require_length(lengths: Mapping[str, int], capacity: int) -> None:
         raise RefusedError(msg)
 
 
+def _success(given: Any) -> bool:
+    if not isinstance(given, bool | np.bool_):
+        msg = f"'success' is true or false, not {given!r}"
+        raise RefusedError(msg)
+    return bool(given)
+
+
 def _version(given: Any) -> int:
     if (
         isinstance(given, bool)
@@ -168,7 +199,7 @@ def _priority(sent: Mapping[str, Any]) -> float | None:
     given = sent.get("priority")
     if given is None:
         return None
-    if not isinstance(given, int | float | np.number) or not 0 <= given < np.inf:
+    if not isinstance(given, int | float | np.integer | np.floating) or not 0 <= given < np.inf:
         msg = f"'priority' is a finite number of at least 0, not {given!r}"
         raise RefusedError(msg)
     return float(given)

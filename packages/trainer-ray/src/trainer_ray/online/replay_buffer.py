@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,9 @@ from trainer_ray.online.incoming import (
     describe_keys,
     read_episode,
     read_keys,
+    require_sender,
 )
+from trainer_ray.online.lease import Lease
 from trainer_ray.online.ledger import (
     Added,
     Ledger,
@@ -93,7 +94,7 @@ class ReplayBuffer:
         self._exponent = priority_exponent
         self._tree = SumTree() if sampling == "prioritized" else None
         self._largest_priority = 1.0
-        self._holder, self._held_until = "", 0.0
+        self._lease = Lease(_LEASE_S)
         self._log = SegmentLog(Path(folder), segment_bytes=segment_bytes)
         self._lock = hold_folder(self._log.folder, lock_patience_s)
         self._ledger = Ledger(describe_columns(self._columns))
@@ -161,10 +162,10 @@ class ReplayBuffer:
             (its place) and `reason` of the others; `repeated`: whether the number was here before.
 
         Raises:
-            UserError: The producer is no name, or the number no number.
+            UserError: The producer is no name, the number no number, or the episodes are no list.
             StorageError: The disk or the memory is full; nothing of it was kept.
         """
-        _require_sender(producer, number)
+        require_sender(producer, number, episodes)
         if number <= self._ledger.last_number(producer):
             return {"accepted": 0, "kept": 0, "refused": [], "repeated": True}
         whole, refused = self._look_at(episodes)
@@ -310,7 +311,7 @@ class ReplayBuffer:
             "lost": list(self._log.lost),
             "keys": self._keys,
             "producers": dict(ledger.producers),
-            "learner": self._learner(),
+            "learner": self._lease.holder(),
         }
 
     def attach(self, learner: str) -> str:
@@ -320,36 +321,20 @@ class ReplayBuffer:
             Empty if it is now; else the learner that has the buffer. One that has not called
             `attach` or `touch` for 30 s has it no longer.
         """
-        if self._learner() not in {"", learner}:
-            return self._holder
-        self._holder, self._held_until = learner, time.monotonic() + _LEASE_S
-        return ""
+        return self._lease.take(learner)
 
     def touch(self, learner: str) -> str:
         """Stay the learner of this buffer, also of one that has restarted; as `attach`."""
-        return self.attach(learner)
+        return self._lease.take(learner)
 
     def detach(self, learner: str) -> None:
         """Let another learner have the buffer."""
-        if self._holder == learner:
-            self._holder = ""
-
-    def _learner(self) -> str:
-        return self._holder if time.monotonic() < self._held_until else ""
+        self._lease.release(learner)
 
 
 def _require(name: str, given: str, choices: tuple[str, ...]) -> None:
     if given not in choices:
         msg = f"replay buffer: {name} is {' or '.join(choices)}, not {given!r}"
-        raise UserError(msg)
-
-
-def _require_sender(producer: str, number: int) -> None:
-    if not isinstance(producer, str) or not producer:
-        msg = f"replay buffer: a producer is a name, not {producer!r}"
-        raise UserError(msg)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        msg = f"replay buffer: the number of an add is 0 or more, not {number!r}"
         raise UserError(msg)
 
 
