@@ -14,7 +14,7 @@ import torch
 from ray.exceptions import RayActorError
 from tests.trainer_ray.online import walks as walks_source
 
-from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
+from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.engine.trained import build_acting
 from trainer_core.errors import TrainerError, UserError
 from trainer_core.experiment.loading import load_experiment
@@ -24,6 +24,7 @@ from trainer_ray.online.packed_weights import Packer, named_tensors
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.replay_buffer import ReplayBuffer
 from trainer_ray.online.rollout import NewestWeights, RolloutWorker
+from trainer_ray.software import describe_software
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ class Learner:
             "seed": 0,
             "folder": str(self.folder),
             "path": list(sys.path),
-            "wheels": describe_plugins(self.loaded)["wheels"],
+            "software": describe_software(self.loaded),
         }
 
     def publish(self, version: int, value: float) -> None:
@@ -147,15 +148,12 @@ def test_broken_episodes_are_counted_and_are_no_data(learner: Learner) -> None:
     assert (described["refused"], described["frames"]) == (3, 0)
 
 
-def test_other_versions_and_evaluators_that_do_not_play_are_refused(learner: Learner) -> None:
+def test_other_software_and_evaluators_that_do_not_play_are_refused(learner: Learner) -> None:
     spec = learner.spec()
-    wheels = {**spec["wheels"], "trainer-core": {"version": "9.9"}}
-    with pytest.raises(UserError) as caught:
-        RolloutWorker({**spec, "wheels": wheels})
-    own = spec["wheels"]["trainer-core"]["version"]
-    assert str(caught.value).endswith(
-        f"has other wheels:\n  trainer-core is 9.9 where the run was started, and {own} here"
-    )
+    software = describe_software(learner.loaded)
+    software["wheels"]["trainer-core"]["version"] = "9.9"
+    with pytest.raises(UserError, match=r"has other software:\n.*trainer-core.*9\.9"):
+        RolloutWorker({**spec, "software": software})
     with pytest.raises(UserError) as caught:
         RolloutWorker({**spec, "evaluator": {"_type_": "measures"}})
     assert str(caught.value) == (

@@ -22,7 +22,7 @@ from trainer_core.seeding import set_global_seed
 from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.online.client import ReplayClient
 from trainer_ray.online.packed_weights import load_weights
-from trainer_ray.wheels import require_same_wheels
+from trainer_ray.software import require_same_software
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,17 +49,18 @@ class RolloutWorker:
         spec: Plain data. `text`: the resolved experiment; `norm_stats`: statistics of its data set;
             `evaluator`: what is played, as in `evaluation:`; `producer`: name of this worker, and
             `number` its place among the others; `replay_buffer` and `policy_state_manager`: names
-            of the actors; `out_dir` and `seed` of the run; `wheels`: versions where it started.
+            of the actors; `out_dir` and `seed` of the run; `software`: what is installed
+            where it started.
 
     Raises:
         ConfigError: A component is not installed here.
-        UserError: Other versions are, or the evaluator does not play for the sake of episodes.
+        UserError: Other software is, or the evaluator does not play for the sake of episodes.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         torch.set_num_threads(1)  # as many workers as cores play side by side
         loaded = _load(spec["text"])
-        require_same_wheels(spec["wheels"], loaded)
+        require_same_software(spec["software"], loaded)
         self._spec = spec
         self._source = _make_source(spec["evaluator"], loaded)
         acting = build_acting(loaded.resolved, spec["norm_stats"])

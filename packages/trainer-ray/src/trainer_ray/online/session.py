@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from trainer_core.engine.progress import QuietProgress
-from trainer_core.engine.runfolder import describe_plugins, resolved_yaml
+from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.errors import TrainerError, UserError
 from trainer_core.hookspecs import hookimpl
 from trainer_ray.online.actors import NamedActor, start_actor
@@ -23,6 +23,7 @@ from trainer_ray.online.prefetch import Prefetch
 from trainer_ray.online.publishing import Publisher
 from trainer_ray.online.samples import BufferSamples, to_batch
 from trainer_ray.online.supervision import Supervisor
+from trainer_ray.software import describe_software
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,8 @@ class Session:
         _require_room(self._options)
         if self._loaded.config.run.resume == "none":
             _set_aside(self._out_dir)
-        self._start(state)
+        with state.pause():  # an actor may take long, and has limits of its own
+            self._start(state)
         if state.step >= self._options.offline_steps:
             self._begin(state)
         self._is_training = True
@@ -119,27 +121,30 @@ class Session:
             if part is not None:
                 part.close()
         if self._supervisor is not None:
-            if self._buffer.is_joined:
-                ray.wait([self._buffer.ask("detach", self._learner)], timeout=1)
-            self._buffer.end()
-            self._manager.end()
+            for actor in (self._buffer, self._manager):
+                if actor.is_joined:
+                    ray.wait([actor.ask("detach", self._learner)], timeout=1)
+                actor.end()
         self._prefetch = self._supervisor = self._publisher = None
 
     def _start(self, state: RunState) -> None:
         """Start or join the buffer and the manager, and give it the weights.
 
         Raises:
-            UserError: Another run learns from the buffer, or its episodes have other keys.
+            UserError: Another run has one of them, or the buffer's episodes have other keys.
         """
-        self._buffer.start()
-        holder = self._buffer.call("attach", self._learner, limit_s=_START_S)
-        if holder:
-            msg = (
-                f"the replay buffer {self._options.replay_buffer!r} has a learner: {holder}; a "
-                "buffer has one at a time, so give this run another replay_buffer"
-            )
-            raise UserError(msg)
-        self._manager.start()
+        for actor, option in (
+            (self._buffer, "replay_buffer"),
+            (self._manager, "policy_state_manager"),
+        ):
+            actor.start()
+            holder = actor.call("attach", self._learner, limit_s=_START_S)
+            if holder:
+                msg = (
+                    f"the {actor.kind} {actor.name!r} has a learner: {holder}; it has one at a "
+                    f"time, so give this run another {option}"
+                )
+                raise UserError(msg)
         send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
         publisher = Publisher(state.models, ray.put, send)
         self._publisher = publisher
@@ -217,7 +222,7 @@ class Session:
             "seed": state.experiment.seed,
             "folder": str(Path.cwd()),
             "path": list(sys.path),
-            "wheels": describe_plugins(self._loaded)["wheels"],
+            "software": describe_software(self._loaded),
         }
         return [
             {**shared, "producer": f"rollout-{number}", "number": number}
