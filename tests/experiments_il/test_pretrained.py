@@ -57,6 +57,22 @@ def assert_equals(model: Any, folder: Path) -> None:
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+AFTER_LOADING = """
+import sys, torch
+from experiments_il.blocks.vision import VisionBackbone
+settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28}
+VisionBackbone("dinov2_s", 16, pretrained=sys.argv[1], settings=settings)
+with torch.device("meta"):
+    print(torch.linspace(0, 1, 3).device)
+"""
+
+
+def test_loading_weights_leaves_torch_as_it_was(saved: Path) -> None:
+    command = [sys.executable, "-c", AFTER_LOADING, str(saved)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "meta\n"
+
+
 def test_folder_and_file_give_the_same_weights(saved: Path, capfd: Any) -> None:
     capfd.readouterr()
     models = [build(saved), build(saved / "model.safetensors")]

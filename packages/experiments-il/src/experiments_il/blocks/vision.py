@@ -225,11 +225,23 @@ def import_transformers() -> Any:
     Raises:
         MissingPackageError: It is not installed.
     """
+    _remember_constructors()
     try:
         return importlib.import_module("transformers")
     except ModuleNotFoundError as error:
         need = "a backbone of transformers"
         raise MissingPackageError(need, "experiments-il[vision]") from error
+
+
+def _remember_constructors() -> None:
+    """Let torch find the functions that `with torch.device(...)` concerns, once and for all.
+
+    It looks them up in the first such block and keeps them. `from_pretrained` exchanges
+    `torch.linspace` while it has one open: were that the first, the real one would make tensors on
+    the CPU in all later blocks.
+    """
+    with torch.device("cpu"):
+        torch.empty(0)
 
 
 def _source(name: str, pretrained: str | None) -> str | None:
