@@ -93,7 +93,7 @@ def time_waits(steps: int, folder: str) -> dict[str, tuple[float, float]]:
     )
     buffer.start()
     _fill(buffer)
-    source = BufferSamples(buffer, ONLINE, 0, lambda *_: None)
+    source = BufferSamples(buffer, ONLINE, 0)
     convert = partial(to_batch, Windows())
     prefetch = Prefetch(source, convert)
     learn = _make_learner()
@@ -152,7 +152,7 @@ def _learn(
         if number == 5:
             waited, began = 0.0, time.perf_counter()
         asked = time.perf_counter()
-        batch = take()
+        batch, _ = take()
         waited += time.perf_counter() - asked
         step(batch)
     passed = time.perf_counter() - began

@@ -39,6 +39,7 @@ _KEYS: dict[str, dict[str, Any]] = {
 }
 _FRAMES = 8  # of an episode of the toy
 _SLOWEST_S = 120.0
+_LINGER_S = 20.0  # Ray's own end a moment after their driver
 _PAUSE_S = 0.05
 _INTERRUPTED = 75
 
@@ -104,10 +105,13 @@ class OnlineRun:
         Each process that ended was told of in a line; of Ray's own words there is none.
         """
         assert self._process is not None
+        processes = descendants(self._process.pid)
         self._process.send_signal(signal.SIGINT)
         code = self._process.wait(_SLOWEST_S)
         if code != _INTERRUPTED:
             return f"it ended with {code}: {self._tail()}"
+        if left := _left_of(processes):
+            return f"it left processes behind: {left}"
         summary = json.loads((self.out_dir / "summary.json").read_text())
         if summary["step"] != self._newest_step():
             return f"it ended at step {summary['step']} and saved {self._newest_step()}"
@@ -175,6 +179,23 @@ def _title(pid: int, title: str) -> bool:
         return Path(f"/proc/{pid}/cmdline").read_text().startswith(title)
     except OSError:
         return False
+
+
+def _left_of(processes: list[int]) -> list[int]:
+    """Return which processes do not end."""
+    deadline = time.monotonic() + _LINGER_S
+    left = processes
+    while left and time.monotonic() < deadline:
+        left = [pid for pid in left if _title(pid, "") and not _is_zombie(pid)]
+        time.sleep(_PAUSE_S)
+    return left
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _numbers(buffer: ReplayBuffer, frames: int) -> Any:

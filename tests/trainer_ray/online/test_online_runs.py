@@ -163,18 +163,19 @@ def test_a_buffer_of_the_cluster_is_joined_and_left_there(
     assert (described["frames"], described["learner"]) == (20, "")
 
 
-def test_a_second_learner_of_a_buffer_is_refused(
-    joined: dict[str, Any], program: None, tmp_path: Path
-) -> None:
+def test_a_second_learner_is_refused(joined: dict[str, Any], program: None, tmp_path: Path) -> None:
     name = joined["runner"]["replay_buffer"]
     buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
-    ray.get(buffer.attach.remote("the first run"))
-    with pytest.raises(UserError) as caught:
-        trainer_core.run(joined)
-    assert str(caught.value) == (
-        f"the replay buffer {name!r} has a learner: the first run; a buffer has one at a time, so "
-        "give this run another replay_buffer"
-    )
+    weights = start_actor(f"{name} weights", PolicyStateManager, "")
+    for actor, kind in ((weights, "policy state manager"), (buffer, "replay buffer")):
+        assert ray.get(actor.attach.remote("the first run")) == ""
+        with pytest.raises(UserError) as caught:
+            trainer_core.run(joined)
+        option = kind.replace(" ", "_")
+        assert str(caught.value) == (
+            f"the {kind} {joined['runner'][option]!r} has a learner: the first run; it has one at "
+            f"a time, so give this run another {option}"
+        )
 
 
 def test_workers_that_do_not_fit_into_the_cluster_are_refused(joined: dict[str, Any]) -> None:
@@ -233,24 +234,18 @@ def test_a_simulator_that_always_breaks_down_ends_the_run(joined: dict[str, Any]
 def test_workers_that_fail_again_and_again_end_the_run(
     program: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    buffer = NamedActor("buffer", str(tmp_path), lambda: start_actor(str(tmp_path), Manager, ""))
-    buffer.start()
-    supervisor = Supervisor(buffer, buffer, "a run")
+    name = str(tmp_path)
+    actor = NamedActor("manager", name, lambda: start_actor(name, PolicyStateManager, ""))
+    actor.start()
+    supervisor = Supervisor(actor, actor, "a run")
     supervisor.start_workers([{"producer": "rollout-0"}])
     try:
         wait_for(lambda: supervisor.failure is not None)
     finally:
         supervisor.close()
-        buffer.end()
+        actor.end()
     assert str(supervisor.failure).startswith(
         "the rollout worker failed 3 times in a row without an episode; the last error of "
         "rollout-0 was\n  its process ended: KeyError: 'path'"
     )
     assert "rollout-0 ended and is started again: its process ended: KeyError" in caplog.text
-
-
-class Manager(PolicyStateManager):
-    """Stands for both actors that a supervisor looks after."""
-
-    def touch(self, learner: str) -> str:
-        return ""

@@ -39,7 +39,7 @@ class Source:
         return {"number": ticket}
 
 
-def take(prefetch: Prefetch, count: int) -> list[int]:
+def take(prefetch: Prefetch[dict[str, Any]], count: int) -> list[int]:
     try:
         return [prefetch.take()["number"] for _ in range(count)]
     finally:

@@ -8,9 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainer_ray.online.lease import Lease
+
 __all__ = ["PolicyStateManager"]
 
 _log = logging.getLogger(__name__)
+
+_LEASE_S = 30.0
 
 
 class PolicyStateManager:
@@ -26,6 +30,7 @@ class PolicyStateManager:
 
     def __init__(self, checkpoints: str) -> None:
         self._checkpoints = checkpoints
+        self._lease = Lease(_LEASE_S)
         self._version = -1
         self._is_restored = False
         self._layers: list[dict[str, Any]] = []
@@ -36,6 +41,17 @@ class PolicyStateManager:
     def pid(self) -> int:
         """Return the number of this process."""
         return os.getpid()
+
+    def attach(self, learner: str) -> str:
+        """Make a learner the one whose weights these are; return who else is, empty if it is now.
+
+        One that has not called this for 30 s is no longer.
+        """
+        return self._lease.take(learner)
+
+    def detach(self, learner: str) -> None:
+        """Let another learner publish here."""
+        self._lease.release(learner)
 
     def publish(
         self, version: int, newest: dict[str, Any], base: dict[str, Any] | None = None

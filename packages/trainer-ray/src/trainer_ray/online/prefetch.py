@@ -7,14 +7,12 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from trainer_core.protocols import Batch
 
 __all__ = ["LATER", "LOST", "Prefetch", "SampleSource"]
 
@@ -43,7 +41,10 @@ class SampleSource(Protocol):
         ...
 
 
-class Prefetch:
+Batch = TypeVar("Batch")
+
+
+class Prefetch(Generic[Batch]):
     """Fetches samples and makes batches of them in a thread, in the order of the steps.
 
     Args:

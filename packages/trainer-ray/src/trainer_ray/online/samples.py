@@ -15,7 +15,7 @@ from trainer_ray.online.actors import explain
 from trainer_ray.online.prefetch import LATER, LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -32,31 +32,22 @@ class BufferSamples:
         buffer: The replay buffer.
         size: Samples at a time.
         seed: The run's seed.
-        note_versions: Told the versions of the weights that made a sample, and its step.
     """
 
-    def __init__(
-        self,
-        buffer: NamedActor,
-        size: int,
-        seed: int,
-        note_versions: Callable[[NDArray[np.int64], int], None],
-    ) -> None:
+    def __init__(self, buffer: NamedActor, size: int, seed: int) -> None:
         self._buffer = buffer
         self._size = size
         self._seed = seed
-        self._note_versions = note_versions
 
     def ask(self, number: int) -> Any:
         """Ask for the samples of a step."""
         seed = derive_seed(self._seed, "online", number)
-        return number, self._buffer.ask("sample", self._size, seed)
+        return self._buffer.ask("sample", self._size, seed)
 
     def fetch(self, ticket: Any, limit_s: float) -> Mapping[str, Any] | str:
         """Return the frames by key; LATER, LOST if the buffer is being restarted or is empty."""
-        number, reference = ticket
         try:
-            sample = ray.get(reference, timeout=limit_s)
+            sample: Mapping[str, Any] = ray.get(ticket, timeout=limit_s)
         except GetTimeoutError:
             return LATER
         except RayTaskError as error:
@@ -67,15 +58,13 @@ class BufferSamples:
         except RayActorError as error:
             self._buffer.revive(error)
             return LOST
-        if sample["windows"] is None:
-            return LOST
-        self._note_versions(sample["versions"], number)
-        windows: Mapping[str, Any] = sample["windows"]
-        return windows
+        return LOST if sample["windows"] is None else sample
 
 
-def to_batch(dataset: Any, windows: Mapping[str, Any]) -> Batch:
-    """Return a batch of a data set; Ray's arrays are read-only, and it may change its own."""
-    own = {key: np.array(values) for key, values in windows.items()}
-    batch: Batch = to_tensors(dataset.batch_of_windows(own))
-    return batch
+def to_batch(dataset: Any, sample: Mapping[str, Any]) -> tuple[Batch, NDArray[np.int64]]:
+    """Return a batch of a data set, and the versions of the weights that played its samples.
+
+    Ray's arrays are read-only, and the data set may change its own.
+    """
+    own = {key: np.array(values) for key, values in sample["windows"].items()}
+    return to_tensors(dataset.batch_of_windows(own)), sample["versions"]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from trainer_core.engine.state import RunState
     from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_core.protocols import Batch
     from trainer_ray.online.mixed_data import MixedData
     from trainer_ray.online.options import Options
 
@@ -66,9 +67,10 @@ class Session:
         self._learner = f"{loaded.config.run.name} in {out_dir} on {socket.gethostname()}"
         self._buffer = _make_buffer(options, mixed, out_dir)
         self._manager = _make_manager(options, out_dir)
+        self._held: list[NamedActor] = []
         self._publisher: Publisher | None = None
         self._supervisor: Supervisor | None = None
-        self._prefetch: Prefetch | None = None
+        self._prefetch: Prefetch[tuple[Batch, Any]] | None = None
         self._gauges: Gauges | None = None
         self._is_behind = False
         self._is_training = False
@@ -120,11 +122,11 @@ class Session:
         for part in (self._prefetch, self._supervisor, self._publisher):
             if part is not None:
                 part.close()
-        if self._supervisor is not None:
-            for actor in (self._buffer, self._manager):
-                if actor.is_joined:
-                    ray.wait([actor.ask("detach", self._learner)], timeout=1)
-                actor.end()
+        while self._held:
+            actor = self._held.pop()
+            if actor.is_joined:
+                ray.wait([actor.ask("detach", self._learner)], timeout=1)
+            actor.end()
         self._prefetch = self._supervisor = self._publisher = None
 
     def _start(self, state: RunState) -> None:
@@ -145,6 +147,7 @@ class Session:
                     f"time, so give this run another {option}"
                 )
                 raise UserError(msg)
+            self._held.append(actor)
         send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
         publisher = Publisher(state.models, ray.put, send)
         self._publisher = publisher
@@ -165,23 +168,28 @@ class Session:
 
     def _begin(self, state: RunState) -> None:
         """Start the rollout workers, wait for frames, and mix from now on."""
-        supervisor = self._supervisor
+        supervisor, gauges = self._supervisor, self._gauges
         assert supervisor is not None
+        assert gauges is not None
         supervisor.start_workers(self._describe_workers(state))
         if not self._wait_for_frames(state, supervisor):
             return
         online = self._mixed.proportions.online
-        note = self._gauges.note_versions if self._gauges is not None else lambda *_: None
-        source = BufferSamples(self._buffer, online, state.experiment.seed, note)
-        prefetch = Prefetch(
+        source = BufferSamples(self._buffer, online, state.experiment.seed)
+        prefetch = self._prefetch = Prefetch(
             source,
             partial(to_batch, self._mixed.dataset),
             first=state.step,
             depth=self._options.prefetch,
             check=supervisor.check,
         )
-        self._prefetch = prefetch
-        self._mixed.begin(prefetch.take)
+
+        def take() -> Batch:
+            batch, versions = prefetch.take()
+            gauges.note_versions(versions, state.step)
+            return batch
+
+        self._mixed.begin(take)
 
     def _wait_for_frames(self, state: RunState, supervisor: Supervisor) -> bool:
         """Wait until the buffer has enough; return whether it has, and the run is to go on.

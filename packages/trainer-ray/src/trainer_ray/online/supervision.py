@@ -102,7 +102,7 @@ class Supervisor:
     Args:
         buffer: The replay buffer.
         manager: The policy state manager.
-        learner: Who learns from the buffer, for its lease.
+        learner: Who learns, for their leases.
         published: Returns the version of the weights that were published last.
         publish_again: Publishes them again.
         runtime_env: What rollout workers need on their machines.
@@ -128,7 +128,10 @@ class Supervisor:
         self._runtime_env = dict(runtime_env or {})
         self._workers: list[_Worker] = []
         self._newest = _Newest()
-        self._touch = _Repeated(buffer, "touch", learner, every_s=_TOUCH_S)
+        self._leases = [
+            (actor, _Repeated(actor, "attach", learner, every_s=_TOUCH_S))
+            for actor in (buffer, manager)
+        ]
         self._buffer = _Repeated(buffer, "describe", every_s=2 * _GLANCE_S)
         self._policy = _Repeated(manager, "describe", every_s=2 * _GLANCE_S)
         self._processes = [
@@ -186,10 +189,9 @@ class Supervisor:
                 return
 
     def _look(self) -> None:
-        for holder in self._touch.poll():
-            if holder:
-                msg = f"the replay buffer belongs to another learner by now: {holder}"
-                raise UserError(msg)
+        for actor, question in self._leases:
+            for holder in question.poll():
+                _require_own(actor, holder)
         for described in self._buffer.poll():
             self._newest.buffer = described
         for described in self._policy.poll():
@@ -263,6 +265,12 @@ class Supervisor:
             f"the last error of {worker.name} was\n  {worker.last_error}"
         )
         raise TrainerError(msg)
+
+
+def _require_own(actor: NamedActor, holder: str) -> None:
+    if holder:
+        msg = f"the {actor.kind} {actor.name!r} belongs to another learner by now: {holder}"
+        raise UserError(msg)
 
 
 def _end(worker: _Worker) -> None:
