@@ -34,6 +34,10 @@ def test_records_once_and_reads_after(tmp_path: Path, monkeypatch: pytest.Monkey
     assert first["norm_stats"] == second["norm_stats"]
     assert second["dataset"].features["action"].shape == (16, 4)
     assert second["dataset"].features["observation.state"].shape == (2, 39)
+    recorded, *arrays = first["dataset"].written
+    assert recorded == f"demonstrations in {tmp_path}/reach"
+    assert arrays[0].startswith(f"arrays of the data in {tmp_path}/reach/.cache-trainer/")
+    assert second["dataset"].written == ()
 
 
 def test_validation_set_holds_whole_episodes(tmp_path: Path) -> None:

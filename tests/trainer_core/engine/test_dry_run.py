@@ -56,6 +56,17 @@ def test_description_fits_a_terminal(experiment: Experiment) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_the_data_set_wrote_is_told_last(experiment: Experiment) -> None:
+    where = "demonstrations in data/" + "deep/" * 20
+    experiment.dataset.written = [where]
+    report = dry_run(experiment)
+    assert report["written"] == [where]
+    assert describe_dry_run(report).splitlines()[-2:] == [
+        "nothing was trained; the data set wrote",
+        f"  {where}",
+    ]
+
+
 def test_dry_run_of_a_trainer_that_owns_its_step(
     tiny: dict[str, Any], acme: None, tmp_path: Path
 ) -> None:

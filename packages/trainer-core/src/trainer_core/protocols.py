@@ -145,7 +145,8 @@ class DatasetFactory(Protocol):
             batch key to `{"mode": "mean_std"|"min_max"|"quantiles"|"identity", <statistic>: list}`
             and must be JSON data. A `dataset` that has `features` (key to something with `shape`,
             without the batch dimension, and `dtype`) and `fps` tells who serves or exports the
-            policy what its inputs are.
+            policy what its inputs are. One that has `written` (texts) tells `trainer run --dry-run`
+            what it recorded, downloaded or keeps on the disk.
         """
         ...
 

@@ -94,6 +94,7 @@ class ArrayCache:
         *,
         in_memory: bool = False,
     ) -> None:
+        self.written: list[Path] = []
         self._key = _hash(json.dumps(fingerprint, sort_keys=True))
         name = _hash(str(source.resolve()) + (f"\n{variant}" if variant else ""))
         self._is_chosen = folder is not None
@@ -226,6 +227,7 @@ class ArrayCache:
                 (staging / _INDEX).write_text(json.dumps(index))
                 flush_to_disk(staging / _INDEX)
                 _move_into_place(staging, final)
+                self.written.append(final)
                 flush_to_disk(final.parent)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)

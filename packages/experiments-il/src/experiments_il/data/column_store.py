@@ -69,6 +69,11 @@ class ColumnStore:
             raise DatasetError(message) from exc
         self.cameras = FrameCache(source, self._cache, cache, decoder)
 
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Return the folders of arrays that were made here, not found."""
+        return tuple(self._cache.written)
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return self._rows

@@ -20,6 +20,7 @@ from trainer_core.windows import EdgeDistances, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -90,6 +91,7 @@ class WindowDataset:
         self._runs = None if chunks is None else Runs(self._lengths(), chunks.frames)
         self._features = {key: spec for name in names for key, spec in self._describe(name)}
         self._readers = self._build_readers()
+        self.recorded: Path | None = None
 
     def __len__(self) -> int:
         """Return the number of samples: one per frame of the chosen episodes."""
@@ -123,6 +125,12 @@ class WindowDataset:
     def tasks(self) -> tuple[str, ...]:
         """Return the task strings by task index."""
         return self._store.source.tasks
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Return what was made on the disk to have these samples: a line each."""
+        made = [f"demonstrations in {self.recorded}"] if self.recorded is not None else []
+        return (*made, *(f"arrays of the data in {folder}" for folder in self._store.written))
 
     def sample_order(self, seed: int) -> ChunkedOrder | None:
         """Return the order in runs if there is to be one; see `trainer_core.sampling`."""

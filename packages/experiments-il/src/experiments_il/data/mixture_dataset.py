@@ -132,6 +132,12 @@ class MixtureDataset:
         return rates.pop() if len(rates) == 1 else None
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """Return what was made on the disk for the members: a line each."""
+        lines = [line for each in self._members for line in getattr(each.dataset, "written", ())]
+        return tuple(dict.fromkeys(lines))
+
+    @property
     def fingerprint(self) -> dict[str, Any]:
         """Return what tells the members' data from other data, by their names."""
         return {

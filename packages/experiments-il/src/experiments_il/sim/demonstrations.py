@@ -75,11 +75,14 @@ class Demonstrations(LeRobotFactory):
             DatasetError: `root` holds another recording, or something else.
             MissingPackageError: The simulator (to record) or pyarrow is not installed.
         """
-        if is_unused(self._root):
+        is_new = is_unused(self._root)
+        if is_new:
             self._record()
         else:
             self._check_recording()
-        return super().build(opt_params, params)
+        built = super().build(opt_params, params)
+        built["dataset"].recorded = self._root if is_new else None
+        return built
 
     def describe_batch(self, size: int) -> Batch | None:
         """Return a batch on the meta device; what is recorded is known before it is recorded."""

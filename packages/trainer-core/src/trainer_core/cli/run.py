@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="build everything, compute one batch and report; train and write nothing",
+        help="build everything, compute one batch and report; nothing is trained",
     )
     parser.add_argument(
         "--sweep",

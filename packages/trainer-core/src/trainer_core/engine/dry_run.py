@@ -27,12 +27,13 @@ _WIDTH = 80
 
 
 def dry_run(experiment: Experiment) -> dict[str, Any]:
-    """Compute the gradients of the first batch and measure that; nothing is written.
+    """Compute the gradients of the first batch and measure that; no run folder is made.
 
     Returns:
-        JSON data: `components` (a row each), `batch` (a row per key), `metrics`, `memory`, and
-        how long the run would be, in steps, samples and seconds. A trainer that owns its whole
-        step cannot be asked for metrics and times.
+        JSON data: `components` (a row each), `batch` (a row per key), `metrics`, `memory`,
+        `written` (what the data set recorded or keeps, a text each), and how long the run would
+        be, in steps, samples and seconds. A trainer that owns its whole step cannot be asked for
+        metrics and times.
     """
     size, total = experiment.global_batch, experiment.total_steps
     report: dict[str, Any] = {
@@ -52,6 +53,7 @@ def dry_run(experiment: Experiment) -> dict[str, Any]:
         report |= _measure(experiment, trainer)
         report["estimated_s"] = total * report["step_s"]
     report["memory"] = _peak_memory(experiment.device)
+    report["written"] = list(getattr(experiment.dataset, "written", ()))
     return report
 
 
@@ -80,8 +82,10 @@ def describe_dry_run(report: Mapping[str, Any]) -> str:
         )
     else:
         lines.append("time       not known: the trainer owns its whole step")
-    lines.append("nothing was trained or written")
-    return "\n".join(line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..." for line in lines)
+    cut = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..." for line in lines]
+    written = report["written"]
+    end = "nothing was trained; the data set wrote" if written else "nothing was trained or written"
+    return "\n".join([*cut, end, *(f"  {text}" for text in written)])
 
 
 def _measure(experiment: Experiment, trainer: LossTrainer) -> dict[str, Any]:

@@ -41,6 +41,11 @@ class FirstSamples:
         return getattr(self.dataset, "features", None) or {}
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """Return what the data set made on the disk, if it tells that."""
+        return tuple(getattr(self.dataset, "written", ()))
+
+    @property
     def fps(self) -> float | None:
         """Return the data set's frames per second, if it tells them."""
         return getattr(self.dataset, "fps", None)
