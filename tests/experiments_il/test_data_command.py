@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from experiments_il.commands.data import main
+from experiments_il.data.writer import LeRobotWriter
 from experiments_il.sim.record import RecordingProgress
 from experiments_il.sim.recording_display import recording_display
 from trainer_core import cli
@@ -110,9 +112,7 @@ def test_info_of_no_data_set_exits_with_two(
 ) -> None:
     assert cli.main(["data", "info", str(tmp_path / "no")]) == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path}/no: no such folder or file; expected a LeRobotDataset "
-        "(meta/info.json), a robomimic file (.hdf5), a folder of episodes (episode_0.hdf5, ...) "
-        "or a zarr store (meta/episode_ends)\n"
+        f"error: {tmp_path}/no: no such folder or file; '{tmp_path}' holds nothing\n"
     )
 
 
@@ -127,6 +127,53 @@ def test_conversion_says_what_it_wrote_and_left_out(
     )
     assert main(["info", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: robomimic HDF5, 10 frames/s\n3 episodes ")
+
+
+def test_file_that_would_not_be_known_again_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demos"
+    assert cli.main(["data", "convert", str(SAMPLE), str(out), "--to", "robomimic"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {out}: robomimic is one file, known by its ending: name it {out}.hdf5\n"
+    )
+    assert not out.exists()
+
+
+def test_conversion_says_which_features_come_back_under_other_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample, named, store = tmp_path / "first", tmp_path / "named", tmp_path / "replay.zarr"
+    camera = {"dtype": "image", "shape": [6, 8, 3]}
+    features = {"observation.image": camera, "action": {"dtype": "float32", "shape": [2]}}
+    with LeRobotWriter.create(sample, fps=10, features=features) as writer:
+        pixels = np.zeros((3, 6, 8, 3), np.uint8)
+        writer.add_episode({"observation.image": pixels, "action": np.zeros((3, 2), "f4")}, "push")
+    assert main(["convert", str(sample), str(store), "--to", "zarr"]) == 0
+    assert capsys.readouterr().err.endswith(
+        "note: zarr keeps short names; read from it, "
+        "observation.image is observation.images.image\n"
+    )
+    command = ["convert", str(sample), str(named), "--to", "aloha", "--json"]
+    assert main(command) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["renamed"] == {"observation.image": "observation.images.image"}
+    assert (document["episodes"], document["frames"], document["left_out"]) == (1, 3, ["task"])
+
+
+def test_notes_are_told_apart_from_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "still"
+    features = {"action": {"dtype": "float32", "shape": [2]}}
+    with LeRobotWriter.create(root, fps=10, features=features) as writer:
+        values = np.stack([np.arange(9), np.ones(9)], 1).astype(np.float32)
+        writer.add_episode({"action": values}, "wait")
+    assert main(["check", str(root)]) == 0
+    assert capsys.readouterr().out == (
+        f"{root}: note: 'action' never changes in dimension 1, as where a joint is not used; "
+        f"normalised it is 0\n{root}: no faults found, 1 note\n"
+    )
 
 
 def test_cameras_become_videos_when_asked(
@@ -269,7 +316,7 @@ def test_size_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["score", "run", "--keep", "2"], "--keep must be above 0 and at most 1, got 2"),
         (["score", "run", "--passes", "0"], "--passes must be at least 1, got 0"),
-        (["score", "run"], "run has no checkpoint; give the folder of a run"),
+        (["score", "SET"], "SET has no checkpoint; give the folder of a run"),
         (["stats", "SET", "--plot", "no/a.png"], "no: no such folder"),
         (["stats", "SET", "--plot", "a.svg"], "a.svg: expected a name that ends in .png"),
         (["info", "SET", "--plot", "a.gif"], "a.gif: expected a name that ends in .png or .html"),

@@ -1,5 +1,7 @@
 """Mutual information from neighbours, the autoencoders, and the ranking of episodes."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,27 @@ def test_too_few_frames_are_refused() -> None:
     assert str(caught.value) == "7 frames have no 7 neighbours; more are needed"
 
 
+def test_frames_of_one_group_are_no_neighbours() -> None:
+    x, y = correlated(0.7, 2, 0, count=300)
+    groups = torch.arange(300) // 100
+    scores = ksg_scores(x, y, groups=groups)
+    others = torch.cat([torch.tensor([7]), torch.arange(100, 300)])  # of frame 7
+    assert float(scores[7]) == pytest.approx(float(ksg_scores(x[others], y[others])[0]))
+
+
+def test_many_frames_are_scored_part_by_part() -> None:
+    x, y = correlated(0.7, 1, 0, count=1100)
+    assert np.allclose(ksg_scores(x, y).numpy(), reference(x, y, (5, 6, 7)), atol=1e-6)
+
+
+def test_single_episode_has_nothing_to_be_compared_with() -> None:
+    with pytest.raises(UserError) as caught:
+        score_episodes(torch.randn(20, 1), torch.randn(20, 1), torch.zeros(20, dtype=torch.int64))
+    assert str(caught.value) == (
+        "20 frames have no 7 neighbours in other episodes; more are needed"
+    )
+
+
 def test_clean_episodes_rank_above_noisy_ones() -> None:
     x, y = correlated(0.95, 1, 0)
     y[512:] = torch.randn(512, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
@@ -76,6 +99,30 @@ def test_clean_episodes_rank_above_noisy_ones() -> None:
     scores = score_episodes(x, y, episodes, batch=512)
     assert {each.episode for each in scores[:8]} == set(range(8))
     assert [each.n for each in scores] == [64] * 16
+
+
+def test_smooth_episode_that_contradicts_all_others_ranks_last() -> None:
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.randn(10, 1, 4, generator=generator)
+    states = starts + torch.linspace(0, 0.5, 60).reshape(1, 60, 1)  # each near its own neighbours
+    actions = states[..., :2].clone()
+    actions[3] = actions[3].flip(0) - 1.0
+    episodes = torch.arange(600) // 60
+    scores = score_episodes(states.reshape(600, 4), actions.reshape(600, 2), episodes)
+    assert scores[-1].episode == 3
+
+
+def test_scale_of_a_latent_does_not_matter() -> None:
+    x, y = correlated(0.7, 2, 0)
+    episodes = torch.arange(1024) // 64
+    plain, scaled = (score_episodes(x * s, y / s, episodes) for s in (1.0, 8.0))
+    assert [each.score for each in plain] == pytest.approx([each.score for each in scaled])
+
+
+def test_repeated_states_have_finite_scores() -> None:
+    x, y = torch.zeros(64, 1), torch.randn(64, 1, generator=torch.Generator().manual_seed(0))
+    scores = score_episodes(x, y, torch.arange(64) // 16)
+    assert all(np.isfinite(each.score) for each in scores)
 
 
 def make_trainer(**settings: Any) -> MutualInformationEstimatorTrainer:
@@ -199,6 +246,40 @@ def test_folder_without_checkpoint_is_named(tmp_path: Any) -> None:
     with pytest.raises(UserError) as caught:
         score_run(tmp_path)
     assert str(caught.value) == f"{tmp_path} has no checkpoint; give the folder of a run"
+
+
+def test_folder_that_is_not_there_is_named_with_its_neighbours(tmp_path: Any) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError) as caught:
+        score_run(tmp_path / "rums")
+    assert str(caught.value) == (
+        f"{tmp_path}/rums: no such folder; give the folder of a run; "
+        f"did you mean '{tmp_path}/runs'?"
+    )
+
+
+def test_run_of_a_policy_is_refused_before_torch_is_imported(tmp_path: Any) -> None:
+    step = tmp_path / "checkpoints/step-000000004"
+    step.mkdir(parents=True)
+    (step / "config.resolved.yaml").write_text("trainer: {_type_: trainer.default}\n")
+    (step / "MANIFEST.json").write_text("{}")
+    code = (
+        "import sys\nfrom experiments_il.commands.score import check_run\n"
+        "from pathlib import Path\n"
+        "try:\n    check_run(Path(sys.argv[1]))\n"
+        "except Exception as error:\n    print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == (
+        f"{tmp_path} was trained by default; episodes are scored by a run of "
+        "mutual_information_estimator_trainer False\n"
+    )
 
 
 def test_share_to_keep_must_be_one(tmp_path: Any) -> None:

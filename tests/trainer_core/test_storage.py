@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainer_core.errors import StorageError
-from trainer_core.storage import make_folder, write_atomically, write_new_file
+from trainer_core.storage import make_folder, temporary_folder, write_atomically, write_new_file
 
 
 def test_file_is_replaced_in_one_move(tmp_path: Path) -> None:
@@ -67,3 +69,23 @@ def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="pipe: it is not a file"):
         write_atomically(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from trainer_core.storage import temporary_folder
+
+(temporary_folder(Path(sys.argv[1])) / "half").write_text("x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_folder_of_a_killed_writer_is_swept_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "policy [1]"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False, timeout=60)
+    assert killed.returncode < 0
+    (left,) = tmp_path.iterdir()
+    mine, again = temporary_folder(out), temporary_folder(out)  # this process is at work
+    assert set(tmp_path.iterdir()) == {mine, again} - {left}
+    assert all(folder.name.startswith(".policy [1].") for folder in (mine, again))

@@ -194,10 +194,10 @@ LEROBOT: dict[str, tuple[Damage, str]] = {
         ": the recorded 'mean' of 'action' has 1 values, the data 2",
     ),
 }
-WARNINGS: dict[str, tuple[Damage, str]] = {
+NOTES: dict[str, tuple[Damage, str]] = {
     "no statistics": (
         lambda root: with_statistics(root, "", None),
-        ": warning: no statistics of action: they are computed when they are needed",
+        ": note: no statistics of action: they are computed when they are needed",
     ),
 }
 RECORDED: dict[str, tuple[dict[str, Any], str]] = {
@@ -239,15 +239,15 @@ def test_damage_is_found_with_its_place(
     assert main(["check", str(root)]) == 2
 
 
-@pytest.mark.parametrize(("damage", "message"), WARNINGS.values(), ids=WARNINGS)
-def test_doubt_is_told_and_not_refused(
+@pytest.mark.parametrize(("damage", "message"), NOTES.values(), ids=NOTES)
+def test_note_is_told_and_is_no_fault(
     healthy: Path, tmp_path: Path, damage: Damage, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = shutil.copytree(healthy, tmp_path / "set")
     damage(root)
     assert said(root) == [message]
     assert main(["check", str(root)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"{root}: 1 warning"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{root}: no faults found, 1 note"
 
 
 @pytest.mark.parametrize(("changed", "message"), RECORDED.values(), ids=RECORDED)
@@ -297,7 +297,10 @@ def test_short_same_and_constant_episodes_are_told(tmp_path: Path) -> None:
     assert said(tmp_path / "set") == [
         ": episode 3: warning: has 1 frame; the median is 20",
         ": episode 2: warning: holds the same numbers as episode 0",
-        ": warning: 'action' never changes in dimension 1",
+        (
+            ": note: 'action' never changes in dimension 1, as where a joint is not used; "
+            "normalised it is 0"
+        ),
     ]
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
+import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +26,29 @@ __all__ = [
     "make_folder",
     "read_json_mapping",
     "storage_errors",
+    "temporary_folder",
     "to_json_text",
     "write_atomically",
     "write_new_file",
     "write_parts",
 ]
+
+
+def temporary_folder(final: Path) -> Path:
+    """Make a hidden folder beside `final`, to be filled and renamed; sweep those of killed writers.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+    prefix = f".{final.name}.{host}+"
+    for other in final.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        pid = other.name.removeprefix(prefix).partition("+")[0]
+        if other.is_dir() and pid.isdigit() and not is_process_alive(int(pid)):
+            shutil.rmtree(other, ignore_errors=True)
+    folder = final.with_name(f"{prefix}{os.getpid()}+{uuid.uuid4().hex[:8]}.tmp")
+    folder.mkdir()
+    return folder
 
 
 @contextmanager

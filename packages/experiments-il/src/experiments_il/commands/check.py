@@ -40,6 +40,7 @@ def _check(options: argparse.Namespace) -> int:
         for done, found in enumerate(parts, start=1):
             faults += found
             progress(done)
+    faults.sort(key=lambda fault: fault.level == "note")  # what needs nobody comes last
     errors = sum(fault.level == "error" for fault in faults)
     if options.json:
         import json
@@ -50,11 +51,13 @@ def _check(options: argparse.Namespace) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{root}: {_summary(errors, len(faults) - errors)}")
+        print(f"{root}: {_summary([fault.level for fault in faults])}")
     return 2 if errors else 0
 
 
-def _summary(errors: int, warnings: int) -> str:
-    counts = ((errors, "fault"), (warnings, "warning"))
-    said = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
-    return ", ".join(said) or "no faults found"
+def _summary(levels: list[str]) -> str:
+    counted = {"fault": "error", "warning": "warning", "note": "note"}
+    counts = {word: levels.count(level) for word, level in counted.items()}
+    said = [f"{count} {word}{'s' if count > 1 else ''}" for word, count in counts.items() if count]
+    is_well = not counts["fault"] and not counts["warning"]
+    return ", ".join(["no faults found", *said] if is_well else said)

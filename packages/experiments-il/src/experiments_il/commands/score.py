@@ -12,15 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from experiments_il.mutual_information import EpisodeScore
+    from policy_constructor.discovery.component import ComponentRef
 
 __all__ = ["check_options", "score_run", "write_scores"]
 
 _EPISODE = "episode_index"
 _BATCH = 512
+_WANTED = "episodes are scored by a run of mutual_information_estimator_trainer"
+_ESTIMATOR = "mutual_information_estimator_trainer"
+_OURS = frozenset({"experiments-il", "trainer-core"})
 
 
 def score_run(
-    run: Path, *, passes: int = 4, batch: int = 1024, seed: int = 0
+    run: Path, *, passes: int = 4, batch: int = 4096, seed: int = 0
 ) -> list[EpisodeScore]:
     """Return the scores of the episodes that a run was trained on, best first.
 
@@ -33,6 +37,7 @@ def score_run(
     Raises:
         TrainerError: There is no checkpoint, it is of another trainer, or the data cannot be read.
     """
+    check_run(run)
     import torch
 
     from experiments_il.mutual_information import score_episodes
@@ -55,6 +60,43 @@ def score_run(
         passes=passes,
         seed=seed,
     )
+
+
+def check_run(run: Path) -> None:
+    """Check that a folder is a run of the estimator, before torch is imported.
+
+    Raises:
+        UserError: It is not there, has no checkpoint, or was trained by something else.
+    """
+    from experiments_il.data.near_paths import missing_data_hint
+    from trainer_core.checkpoint.layout import list_steps
+
+    if not run.exists():
+        message = f"{run}: no such folder; give the folder of a run{missing_data_hint(run)}"
+        raise UserError(message)
+    steps = list_steps(run / "checkpoints")
+    if not steps:
+        message = f"{run} has no checkpoint; give the folder of a run"
+        raise UserError(message)
+    trainer = _trainer_of(steps[0][1])
+    if trainer is not None and trainer.dist in _OURS and trainer.key != _ESTIMATOR:
+        message = f"{run} was trained by {trainer.key}; {_WANTED}"
+        raise UserError(message)
+
+
+def _trainer_of(checkpoint: Path) -> ComponentRef | None:
+    """Return what the file says trained a checkpoint; None if that cannot be told."""
+    from policy_constructor.config import resolve_config
+    from policy_constructor.discovery.errors import RegistryError
+    from policy_constructor.errors import ConfigError
+    from trainer_core.discovery.plugins import discover
+
+    try:
+        resolved = resolve_config(checkpoint / "config.resolved.yaml", strict=False)
+        trainer = resolved.node("trainer", "_type_")
+        return None if trainer is None else discover().find(str(trainer.value), ("trainer",))
+    except (ConfigError, RegistryError):
+        return None
 
 
 def check_options(keep: float, passes: int = 1) -> None:
@@ -108,10 +150,7 @@ def _load(run: Path) -> Any:
     loaded = load_experiment(str(checkpoint.path / "config.resolved.yaml"), ["evaluation=null"])
     experiment = build_experiment(loaded, LocalRanks())
     if not isinstance(experiment.trainer, MutualInformationEstimatorTrainer):
-        message = (
-            f"{run} was trained by {type(experiment.trainer).__name__}; episodes are scored by a "
-            "run of mutual_information_estimator_trainer"
-        )
+        message = f"{run} was trained by {type(experiment.trainer).__name__}; {_WANTED}"
         raise UserError(message)
     for name, module in experiment.models.items():
         state = checkpoint.read_tensors(f"model.{name}.safetensors")

@@ -30,7 +30,7 @@ _COMPARED = ("min", "max", "mean", "std")
 
 
 def doubts_about(source: FrameSource) -> list[Fault]:
-    """Return warnings about episodes and numbers, and recorded statistics that are wrong.
+    """Return warnings and notes about episodes and numbers, and recorded statistics that are wrong.
 
     Nothing is said of columns that cannot be read: others say it.
     """
@@ -96,7 +96,11 @@ def _constant_dimensions(
         if constant:
             word = "dimensions" if len(constant) > 1 else "dimension"
             numbers = ", ".join(str(number) for number in constant)
-            yield _warning(source, f"'{name}' never changes in {word} {numbers}")
+            message = (
+                f"'{name}' never changes in {word} {numbers}, as where a joint is not used; "
+                "normalised it is 0"
+            )
+            yield Fault(str(source.root), message, level="note")
 
 
 def _jumps(source: FrameSource, name: str, column: NDArray[Any]) -> Iterator[Fault]:
@@ -138,7 +142,7 @@ def _statistics_faults(source: FrameSource, columns: Mapping[str, NDArray[Any]])
     missing = [name for name in columns if name not in recorded]
     if missing:
         message = f"no statistics of {', '.join(missing)}: they are computed when they are needed"
-        yield _warning(source, message)
+        yield Fault(str(source.root), message, level="note")
     for name, column in columns.items():
         fault = _wrong_statistic(name, column, recorded[name]) if name in recorded else None
         if fault is not None:

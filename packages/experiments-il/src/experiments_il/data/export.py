@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from experiments_il.data.episode_stream import EpisodeData
     from experiments_il.data.source import FrameSource
 
-__all__ = ["FORMATS", "LEROBOT_KINDS", "export"]
+__all__ = ["FORMATS", "LEROBOT_KINDS", "export", "other_names"]
 
 LEROBOT_KINDS = frozenset({"lerobot", "lerobot-v2.1"})
 
@@ -82,6 +82,27 @@ def export(
         write(source, staged, names, _counted(stream_episodes(source), progress))
     left_out = [name for name in features if name not in names]
     return left_out + (["task"] if not is_lerobot and any(source.tasks) else [])
+
+
+def other_names(source: FrameSource, written: FrameSource, kind: str) -> dict[str, str]:
+    """Return what a data set that was written calls its features when it is read, if not as before.
+
+    Args:
+        source: What was written.
+        written: What came of it, opened.
+        kind: A key of `FORMATS`.
+    """
+    _, place = FORMATS[kind]
+    found = {
+        column.parts[0].removeprefix("data/"): name
+        for name, column in getattr(written, "columns", {}).items()
+    }
+    stored = {name: str(place(name)).removeprefix("data/") for name in own_features(source)}
+    return {
+        name: found[where]
+        for name, where in stored.items()
+        if where in found and found[where] != name
+    }
 
 
 def _counted(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "FrameWatch", "Level", "value_faults"]
 
-Level: TypeAlias = 'Literal["error", "warning"]'
+Level: TypeAlias = 'Literal["error", "warning", "note"]'
 
 _BLACK = 10
 _SHORTEST_STILL = 5
@@ -23,7 +23,7 @@ _SHORTEST_STILL = 5
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong, or may be.
+    """Something that is wrong, may be, or is good to know.
 
     Attributes:
         dataset: Folder or file of the data set.
@@ -33,7 +33,8 @@ class Fault:
         frame: Frame of the episode, if one is known.
         time_s: The frame's time in the episode, in seconds.
         level: `error`: a training would fail or learn something else than what was recorded.
-            `warning`: it works, and somebody should look.
+            `warning`: it works, and somebody should look. `note`: it is as it often is and does no
+            harm; good to know.
     """
 
     dataset: str
@@ -52,7 +53,7 @@ class Fault:
         if self.frame is not None:
             place.append(f"frame {self.frame} ({self.time_s:.2f} s)")
         where = f"{', '.join(place)}: " if place else ""
-        mark = "warning: " if self.level == "warning" else ""
+        mark = "" if self.level == "error" else f"{self.level}: "
         return f"{self.file or self.dataset}: {where}{mark}{self.message}"
 
 

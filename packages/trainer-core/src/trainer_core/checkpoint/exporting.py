@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from policy_constructor.config import Node, resolve_config, to_yaml
@@ -16,6 +15,7 @@ from trainer_core.storage import (
     make_folder,
     read_json_mapping,
     storage_errors,
+    temporary_folder,
     write_new_file,
     write_parts,
 )
@@ -79,9 +79,8 @@ def export_policy(
         raise CheckpointError(msg)
     weights = averaged() if averaged is not None else None
     make_folder(out.parent)
-    temporary = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.tmp"
     with storage_errors(out):
-        temporary.mkdir()
+        temporary = temporary_folder(out)
         try:
             about = _fill(checkpoint, temporary, weights, set(drop))
             os.rename(temporary, out)  # noqa: PTH104 - fails if a folder with files came meanwhile

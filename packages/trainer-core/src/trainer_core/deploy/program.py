@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 from importlib.metadata import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from trainer_core.storage import (
     flush_to_disk,
     make_folder,
     storage_errors,
+    temporary_folder,
     to_json_text,
     write_new_file,
 )
@@ -75,9 +75,8 @@ def export_program(checkpoint: Checkpoint, out: Path, kind: str) -> dict[str, An
     make_examples = _Examples(trained, described_keys(data, trained.normalizer.to_json()))
     exportable = make_examples(_TRACED_WITH, seed=0)
     make_folder(out.parent)
-    temporary = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.tmp"
     with storage_errors(out):
-        temporary.mkdir()
+        temporary = temporary_folder(out)
         try:
             form.write(trace(exportable), exportable, temporary / form.file)
             about = {
