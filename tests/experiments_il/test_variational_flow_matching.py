@@ -83,6 +83,38 @@ def test_two_modes_are_sampled_in_a_single_step(two_modes: Any) -> None:
     assert 0.5 <= float(metrics["busiest_expert"]) < 0.75
 
 
+@pytest.mark.parametrize(("towards", "agreement"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_agreement_is_that_of_the_experts_of_both_latents(
+    two_modes: Any, monkeypatch: pytest.MonkeyPatch, towards: float, agreement: float
+) -> None:
+    trainer = make_trainer(two_modes)
+    batch = padded_batch(two_modes)
+    seen: list[Tensor] = []
+
+    def gate(memory: Tensor, z: Tensor) -> Tensor:
+        seen.append(memory)
+        side = 1.0 if len(seen) == 1 else towards  # of the posterior's latent, then the prior's
+        return torch.tensor([[side, -side]]).expand(len(z), -1)
+
+    monkeypatch.setattr(trainer.models["gate"], "forward", gate)
+    trainer.make_context(batch, step=0, epoch=0)
+    _, metrics = trainer.compute_losses(batch, context())
+    assert float(metrics["gate_agreement"]) == agreement
+
+
+def test_agreement_is_measured_every_twenty_steps_and_changes_nothing(two_modes: Any) -> None:
+    trainer = make_trainer(two_modes)
+    batch = padded_batch(two_modes)
+    trainer.make_context(batch, step=0, epoch=0)
+    for step in (0, 1, 20):
+        where = StepContext(step, 30, 0, KeyedRandom(0, 0, total=16))
+        total, metrics = trainer.compute_losses(batch, where)
+        assert ("gate_agreement" in metrics) == (step != 1)
+        assert total == trainer.compute_losses(batch, where)[0]
+    val = StepContext(1, 30, 0, KeyedRandom(0, 0, total=16), training=False)
+    assert "gate_agreement" in trainer.compute_losses(batch, val)[1]
+
+
 def test_weak_divergence_without_learned_prior_or_sure_gate_fails(two_modes: Any) -> None:
     models = make_models(two_modes, StandardPrior(Z))
     trainer = make_trainer(two_modes, models, beta=0.0, gate_information_weight=0.0)

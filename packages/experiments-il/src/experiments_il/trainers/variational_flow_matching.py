@@ -51,6 +51,7 @@ _ROLES = {
     "latent_embedder": "latent to a memory token",
 }
 _WHOLE_BATCH = ("load_balance_weight", "gate_information_weight")
+_AGREEMENT_EVERY = 20  # steps: sampling the prior costs a fifth of a small step
 _ACTIVE_KL = 0.01
 
 
@@ -190,6 +191,8 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
             metrics["transport_identity"] = identity
         total = sum((weight * term for weight, term in terms.values()), mixture.new_zeros(()))
         metrics |= {name: term for name, (_, term) in terms.items()}
+        if not step.training or step.step % _AGREEMENT_EVERY == 0:
+            metrics["gate_agreement"] = self._agreement(memory, share, step)
         return total, metrics | _diagnose(share, kl)
 
     def train_step(self, data: Batch, **where: Any) -> dict[str, Any]:
@@ -225,6 +228,21 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         error = (velocities - known).float().square().mean(dim=-1)  # (B, E, H)
         per_action = (share.unsqueeze(-1) * error).sum(dim=1)
         return mean_over_actions(per_action, self._real_actions)
+
+    @torch.no_grad()
+    def _agreement(self, memory: Tensor, share: Tensor, step: StepContext) -> Tensor:
+        """Return the share of samples whose expert a latent of the prior chooses too.
+
+        Where it is 1 / E or less in spite of a sure gate, acting goes through other experts than
+        those that learned the sample: the prior does not know what the posterior does.
+        """
+        prior = self.models["prior"]
+        noise_dim: int = getattr(prior, "noise_dim", self.latent_dim)
+        noise = step.random.normal(noise_dim, stream="gate.agreement")
+        z = prior.sample(memory, noise.to(memory.dtype))  # type: ignore[operator] # a module's methods are untyped
+        chosen = self.models["gate"](memory, z).argmax(dim=-1)
+        agreement: Tensor = (chosen == share.argmax(dim=-1)).float().mean()
+        return agreement
 
     def _chosen(self, velocities: Tensor, share: Tensor) -> Tensor:
         """Return the velocity `(B, H, A)` of the mixture or of its best expert."""
