@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EpisodeScore", "ksg_scores", "score_episodes"]
 
 _CLIPPED = (0.01, 0.99)
+_ROWS = 1024  # frames whose distances to all others are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +45,41 @@ class EpisodeScore:
     standard_error: float
 
 
-def ksg_scores(first: Tensor, second: Tensor, neighbours: Sequence[int] = (5, 6, 7)) -> Tensor:
+def ksg_scores(
+    first: Tensor,
+    second: Tensor,
+    neighbours: Sequence[int] = (5, 6, 7),
+    groups: Tensor | None = None,
+) -> Tensor:
     """Return each frame's contribution to I(first; second) in nats, float64 `(N,)`.
 
         I_i = mean over k of psi(k) + psi(N) - psi(n_first) - psi(n_second)
 
     with the numbers of frames, itself included, nearer than the k-th neighbour in the joint space,
     whose distance is the larger of the two. The estimate is too small where information or
-    dimension is high. Takes memory in proportion to N^2.
+    dimension is high.
 
     Args:
         first: `(N, Z1)`, for example latents of observations.
         second: `(N, Z2)`, for example latents of actions.
         neighbours: Numbers k, each below N.
+        groups: Number of each frame's group, int64 `(N,)`: frames of its own group count neither as
+            neighbours nor in N. None: all frames do.
 
     Raises:
-        UserError: There are not more frames than neighbours.
+        UserError: A frame does not have as many others as it must have neighbours.
     """
-    count = len(first)
-    if count <= max(neighbours):
-        message = f"{count} frames have no {max(neighbours)} neighbours; more are needed"
+    own = torch.arange(len(first), device=first.device) if groups is None else groups
+    most = max(neighbours)
+    if len(own) - int(own.bincount().max()) < most:
+        where = "" if groups is None else " in other episodes"
+        message = f"{len(first)} frames have no {most} neighbours{where}; more are needed"
         raise UserError(message)
-    distances = [_distances(first), _distances(second)]
-    joint = torch.maximum(*distances).fill_diagonal_(torch.inf)
-    nearest = joint.topk(max(neighbours), dim=1, largest=False).values
-    total = torch.zeros(count, dtype=torch.float64, device=first.device)
-    for k in neighbours:
-        radius = nearest[:, k - 1 : k]
-        total += _psi(k) + _psi(count)
-        for distance in distances:
-            # Repeated frames have a radius of 0, in which there is nobody, not even the frame.
-            total -= torch.digamma((distance < radius).sum(dim=1).clamp(min=1).double())
-    return total / len(neighbours)
+    parts = [
+        _contributions(first, second, neighbours, own, slice(begin, begin + _ROWS))
+        for begin in range(0, len(first), _ROWS)
+    ]
+    return torch.cat(parts)
 
 
 def score_episodes(
@@ -83,12 +87,21 @@ def score_episodes(
     second: Tensor,
     episodes: Tensor,
     *,
-    batch: int = 1024,
+    batch: int = 4096,
     passes: int = 4,
     seed: int = 0,
     neighbours: Sequence[int] = (5, 6, 7),
+    weight: float = 1 / 3,
 ) -> list[EpisodeScore]:
     """Return the score of each episode, best first.
+
+    A frame is compared with those of other episodes only: its own neighbours in time are like it
+    whatever the demonstrator does, and would make of the score one of smoothness.
+
+    Information does not change with the scale of either latent, but what few frames resolve of it
+    does. Of other episodes, states are far away and actions near; in the joint space, states then
+    decide alone who is a neighbour, and differences of actions below that distance are lost. So
+    states are scaled: their nearest neighbours are `weight` times as far as those of actions.
 
     Frames are shuffled anew in each pass and scored within batches; scores are clipped to the
     quantiles 0.01 and 0.99, standardised, and averaged over passes and frames.
@@ -98,19 +111,24 @@ def score_episodes(
         second: Latents of actions `(N, Z2)`.
         episodes: Number of each frame's episode, int64 `(N,)`.
         batch: About how many frames are compared with one another.
-        passes: Shuffles.
+        passes: Shuffles; where all frames are in one batch, one is enough.
         seed: Of the shuffles.
         neighbours: Numbers k of `ksg_scores`.
+        weight: Of the states' distances. Smaller: actions tell more finely, states more coarsely.
 
     Raises:
-        UserError: There are fewer frames than neighbours.
+        UserError: A frame has fewer frames of other episodes than neighbours.
     """
     generator = torch.Generator().manual_seed(seed)
+    first = first * (weight * _ratio(first, second, episodes, max(neighbours), generator))
+    parts = max(1, len(first) // batch)
+    passes = passes if parts > 1 else 1
     total = torch.zeros(len(first), dtype=torch.float64)
     for _ in range(passes):
         order = torch.randperm(len(first), generator=generator)
-        for rows in torch.tensor_split(order, max(1, len(first) // batch)):
-            total[rows] += ksg_scores(first[rows], second[rows], neighbours).cpu()
+        for rows in torch.tensor_split(order, parts):
+            scores = ksg_scores(first[rows], second[rows], neighbours, episodes[rows])
+            total[rows] += scores.cpu()
     frames = _standardise(total / passes)
     found = []
     for episode in sorted(set(episodes.tolist())):
@@ -120,10 +138,45 @@ def score_episodes(
     return sorted(found, key=lambda each: -each.score)
 
 
-def _distances(points: Tensor) -> Tensor:
-    """Return Euclidean distances `(N, N)`, exactly 0 between equal points."""
-    double = points.double()
-    return torch.cdist(double, double, compute_mode="donot_use_mm_for_euclid_dist")
+def _contributions(
+    first: Tensor, second: Tensor, neighbours: Sequence[int], groups: Tensor, rows: slice
+) -> Tensor:
+    """Return `ksg_scores` of some rows."""
+    inside = groups[rows].unsqueeze(1) == groups
+    others = (~inside).sum(dim=1)
+    distances = [
+        _distances(each[rows], each).masked_fill_(inside, torch.inf) for each in (first, second)
+    ]
+    nearest = torch.maximum(*distances).topk(max(neighbours), dim=1, largest=False).values
+    total = torch.zeros(len(inside), dtype=torch.float64, device=first.device)
+    for k in neighbours:
+        radius = nearest[:, k - 1 : k]
+        total += _psi(k) + torch.digamma((others + 1).double())
+        for distance in distances:
+            total -= torch.digamma(((distance < radius).sum(dim=1) + 1).double())
+    return total / len(neighbours)
+
+
+def _ratio(
+    first: Tensor, second: Tensor, groups: Tensor, k: int, generator: torch.Generator
+) -> float:
+    """Return how much farther second's k-th neighbours of other groups are than first's."""
+    rows = torch.randperm(len(first), generator=generator)[:_ROWS]
+    inside = groups[rows].unsqueeze(1) == groups
+    medians = []
+    for points in (first, second):
+        distances = _distances(points[rows], points).masked_fill_(inside, torch.inf)
+        nearest = distances.topk(min(k, len(points)), dim=1, largest=False).values[:, -1]
+        medians.append(float(nearest.median()))
+    usable = all(0 < each < torch.inf for each in medians)  # not where most frames are repeated
+    return medians[1] / medians[0] if usable else 1.0
+
+
+def _distances(points: Tensor, others: Tensor) -> Tensor:
+    """Return Euclidean distances `(N, M)`, exactly 0 between equal points."""
+    return torch.cdist(
+        points.double(), others.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
 
 
 def _psi(k: int) -> float:
