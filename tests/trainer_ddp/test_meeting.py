@@ -212,7 +212,7 @@ def test_port_of_the_ranks_belongs_to_another_program(
     foreign = (
         f"cannot meet the others at {where} within 3 s: what listens there is no rank of a run"
     )
-    text = f"0 {taken}; choose another MASTER_PORT" if rank == 0 else f"1 of 2 {foreign} of a run"
+    text = f"0 {taken}; choose another MASTER_PORT" if rank == 0 else f"1 of 2 {foreign}"
     assert (code, out, err) == (2 - rank, "", f"error: rank {text}\n")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,12 +45,13 @@ def test_what_no_cluster_could_do_is_refused(given: dict[str, Any], message: str
     assert str(caught.value).startswith(f"runner ray: {message}")
 
 
-def _run(experiment: dict[str, Any], folder: Path, **environment: str) -> str:
+def _run(experiment: dict[str, Any], folder: Path, before: str = "", **environment: str) -> str:
     """Run an experiment in a process of its own that refuses it; return its last line."""
     config = folder / "cfg.yaml"
     config.write_text(json.dumps(experiment))
+    program = "import runpy; runpy.run_module('trainer_core', run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-m", "trainer_core", "run", str(config)],
+        [sys.executable, "-c", f"{before}\n{program}", "run", str(config)],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -66,6 +69,31 @@ def test_an_address_without_a_cluster_is_named(
     assert _run(experiment_alone, tmp_path) == (
         "error: runner ray: there is no Ray cluster at address '127.0.0.1:9': nobody answers in "
         "1 s; `ray status` shows a running one, and without `address` the run has one of its own"
+    )
+
+
+def test_a_cluster_of_another_version_is_told_from_none(
+    experiment: dict[str, Any], tmp_path: Path
+) -> None:
+    line = _run(experiment, tmp_path, before="import ray; ray.__version__ = '2.1.0'")
+    python, own = platform.python_version(), version("ray")
+    address = experiment["runner"]["address"]
+    assert line == (
+        f"error: runner ray: the cluster at {address!r} has Ray: {own}, Python: {python}, and this "
+        f"process has Ray: 2.1.0, Python: {python}: both have to be the same"
+    )
+
+
+@pytest.mark.slow
+def test_a_cluster_with_another_token_does_not_answer(
+    experiment: dict[str, Any], tmp_path: Path
+) -> None:
+    line = _run(experiment, tmp_path, RAY_AUTH_TOKEN="0" * 64)
+    address = experiment["runner"]["address"]
+    assert line == (
+        f"error: runner ray: there is no Ray cluster at address {address!r}: nobody answers there "
+        "to this process's token (RAY_AUTH_TOKEN); `ray status` shows a running one, and without "
+        "`address` the run has one of its own"
     )
 
 

@@ -8,20 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.trainer_ray.processes import LIMIT_S, main_worker, wait_for
 
 import trainer_core
 from trainer_core.checkpoint.layout import list_steps
-from trainer_core.errors import CheckpointError
+from trainer_core.errors import CheckpointError, TrainerError
 
-LIMIT_S = 150
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -41,25 +40,6 @@ def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=1e-6)
-
-
-def _wait_for(condition: Any) -> Any:
-    deadline = time.monotonic() + LIMIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
-def _main_worker(run: Path) -> int | None:
-    """Return the process that has a file of this run open: rank 0."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and entry.name != str(os.getpid()):
-            with suppress(OSError):
-                files = {str(file.readlink()) for file in (entry / "fd").iterdir()}
-                if any(file.startswith(str(run)) for file in files):
-                    return int(entry.name)
-    return None
 
 
 def test_two_workers_end_in_the_weights_of_one_process_and_their_lines_are_shown(
@@ -82,9 +62,9 @@ def test_a_killed_worker_is_replaced_and_no_checkpoint_is_lost(
     seen: list[int] = []
 
     def kill() -> None:
-        _wait_for(lambda: len(list_steps(run / "checkpoints")) >= 2)
+        wait_for(lambda: len(list_steps(run / "checkpoints")) >= 2)
         seen.extend(step for step, _ in list_steps(run / "checkpoints"))
-        os.kill(_wait_for(lambda: _main_worker(run)), signal.SIGKILL)
+        os.kill(wait_for(lambda: main_worker(run)), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -107,7 +87,7 @@ def test_an_interrupt_saves_and_one_process_goes_on(
     command = [sys.executable, "-m", "trainer_core", "run", str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        _wait_for(lambda: list_steps(run / "checkpoints"))
+        wait_for(lambda: list_steps(run / "checkpoints"))
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=LIMIT_S)
     finally:
@@ -155,6 +135,9 @@ def test_a_program_trains_with_a_trainer_of_its_own(
     program = tmp_path / "program.py"
     program.write_text(
         f"""
+import json
+from pathlib import Path
+
 import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -167,10 +150,67 @@ result = TorchTrainer(
     scaling_config=ScalingConfig(num_workers=2),
     run_config=RunConfig(storage_path={str(tmp_path / "ray")!r}),
 ).fit()
+told = Path(result.checkpoint.path, "pointer.json").read_text()
+print(result.metrics["status"], Path(json.loads(told)["checkpoint"]).name)
 """
     )
     command = [sys.executable, str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "completed step-000000004"
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("completed", 4)
+
+
+PARTS = """
+import time
+from trainer_core.datasets import RandomRegression
+
+class Data:
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitems__(self, indices):
+        self.reads += 1
+        if self.reads == 4:
+            sleep_for_ever()
+        return self.dataset.__getitems__(indices)
+
+def sleep_for_ever():
+    time.sleep(600)
+
+class Hanging(RandomRegression):
+    def build(self, opt_params, params):
+        splits = super().build(opt_params, params)
+        return {**splits, "dataset": Data(splits["dataset"])}
+"""
+
+
+def test_a_worker_that_hangs_is_ended_by_its_watchdog_and_named(
+    experiment: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    info = tmp_path / "site" / "hung_parts-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hung-parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[trainer_core.datasets]\nhung = hung_parts:Hanging\n")
+    (tmp_path / "site" / "hung_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    experiment["data"]["_type_"] = "hung"
+    experiment["run"]["watchdog_s"] = 2
+    experiment["runner"]["num_workers"] = 1
+    with pytest.raises(TrainerError) as caught:
+        trainer_core.run(experiment)
+    stacks = tmp_path / "run" / "stacks" / "rank-0.txt"
+    assert str(caught.value) == (
+        "no progress for 2 s after step 2: rank 0 hangs and is ended (run.watchdog_s). The stacks "
+        f"of its threads are in {stacks}"
+    )
+    assert "sleep_for_ever" in stacks.read_text()
+    assert f"error: {caught.value}\n" in capsys.readouterr().err

@@ -1,17 +1,51 @@
-"""F9: SIGKILL of a worker under Ray."""
+"""F9: SIGKILL of a worker, of a driver, and of a machine's raylet under Ray."""
 
 from __future__ import annotations
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.faults.table import RowResult
+from benchmarks.faults.table import RowResult, Tally
 
 if TYPE_CHECKING:
     from benchmarks.faults.table import Budget
 
+TITLE = "a worker, driver or machine of Ray killed: goes on within 20 s, nothing lost"
+KILLS = 20
+LONGEST_S = 20.0
+
 
 def run(budget: Budget) -> RowResult:
-    """Say that there is nothing to kill yet."""
-    del budget
-    title = "Ray worker killed: recovered, nothing committed lost"
-    return RowResult("F9", title, 20, absent="not in this version: trainer-ray does not run yet")
+    """Kill one after the other in a run on two machines."""
+    if budget.is_short:
+        absent = "in the long form; tests/trainer_ray kills one of each"
+        return RowResult("F9", TITLE, KILLS, absent=absent)
+    tally = Tally("F9", TITLE, KILLS)
+    command = [sys.executable, "-m", "benchmarks.faults.ray_kills", str(budget.folder)]
+    command += [str(budget.count(KILLS)), str(budget.seed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    took_s: dict[str, list[float]] = {}
+    with (budget.folder / "kills.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
+        assert process.stdout is not None
+        for number, line in enumerate(process.stdout):
+            answer = json.loads(line)
+            kind, seconds = answer["kind"], answer["took_s"]
+            took_s.setdefault(kind, []).append(seconds)
+            late = f"it took {seconds:.1f} s" if seconds > LONGEST_S else ""
+            tally.add(answer["problem"] or late, f"{kind} {number}")
+            if not budget.has_time():
+                process.terminate()
+                break
+        process.wait()
+    if not took_s:
+        tally.add((budget.folder / "kills.txt").read_text()[-600:], "the start")
+    note = ", ".join(
+        f"{kind} median {statistics.median(values):.1f} s, slowest {max(values):.1f} s"
+        for kind, values in took_s.items()
+    )
+    return tally.result(note)

@@ -146,8 +146,10 @@ def _join(ray: Any, options: Connection, common: dict[str, Any]) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         if "Version mismatch" in str(error):
             raise _other_version(options, str(error)) from error
-        reason = str(error).strip().splitlines()
-        raise _unreachable(options, reason[0] if reason else type(error).__name__) from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if reason.startswith("Failed to connect"):
+            reason = "nobody answers there to this process's token (RAY_AUTH_TOKEN)"
+        raise _unreachable(options, reason) from error
 
 
 def _unreachable(options: Connection, reason: str) -> UserError:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -39,6 +40,7 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
         SystemExit: A second signal ended the run at once.
     """
     stdout = sys.stdout
+    _require_storage(options)
     with redirect_stdout(sys.stderr), cluster(options):  # where Ray's own messages belong
         require_resources(options)
         job, room = Job(loaded, options), Room(options)
@@ -61,6 +63,7 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
     Raises:
         UserError: There is no such cluster, or it cannot hold the workers of a trial.
     """
+    _require_storage(options)
     with redirect_stdout(sys.stderr), cluster(options):  # as above
         places = require_resources(options) // options.num_workers
         trials, room = [_Trial(loaded, options) for loaded in experiments], Room(options)
@@ -80,14 +83,24 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
         return [trial.result for trial in trials]
 
 
+def _require_storage(options: Options) -> None:
+    """Refuse a storage that cannot be had before anything is started."""
+    if options.storage:
+        from trainer_ray.mirror import CheckpointMirror  # noqa: PLC0415 - few runs have one
+
+        CheckpointMirror(options.storage)
+
+
 class _Trial:
     """A trial of a sweep: waiting, running, or ended."""
 
     def __init__(self, loaded: LoadedExperiment, options: Options) -> None:
         self._loaded = loaded
-        self._options = options
+        out_dir = Path(loaded.config.run.out_dir)
+        own = f"{options.storage.rstrip('/')}/{out_dir.name}" if options.storage else ""
+        self._options = replace(options, storage=own)
         self._job: Job | None = None
-        self.out_dir = Path(loaded.config.run.out_dir)
+        self.out_dir = out_dir
         self.result = RunResult("interrupted", 0, out_dir=self.out_dir)
         self.has_ended = False
 

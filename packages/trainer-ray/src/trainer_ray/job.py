@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainer_core.checkpoint.layout import list_steps
@@ -23,6 +23,7 @@ from trainer_core.engine.watchdog import STACKS
 from trainer_core.errors import Interrupted, TrainerError
 from trainer_core.results import RunResult
 from trainer_ray.mailbox import NAMESPACE, Mailbox
+from trainer_ray.meeting import Meeting
 from trainer_ray.software import describe_software
 from trainer_ray.worker import train_func
 
@@ -125,15 +126,11 @@ class Job:
 
     def _make_trainer(self, folder: str) -> TorchTrainer:
         options = self._options
-        backend = options.backend
-        if backend == "auto":
-            backend = "nccl" if options.use_gpu else "gloo"
         loop: Any = train_func  # what it returns is for programs that own their trainer
-        timeout_s = round(options.group_timeout_s(backend))
         return TorchTrainer(
             loop,
             train_loop_config=self._describe(),
-            torch_config=TorchConfig(backend=backend, timeout_s=timeout_s),
+            torch_config=Meeting(),
             scaling_config=ScalingConfig(
                 num_workers=options.num_workers,
                 use_gpu=options.use_gpu,
@@ -158,7 +155,6 @@ class Job:
             "runner": None if chosen is None else chosen.value,
             "text": resolved_yaml(loaded),
             "software": describe_software(loaded),
-            "node": ray.get_runtime_context().get_node_id(),
             "dry_run": loaded.dry_run,
             "options": self._options.to_json(),
             "folder": str(Path.cwd()),

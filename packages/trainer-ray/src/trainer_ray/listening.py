@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from trainer_core.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["StopListener", "forwarded_output"]
+__all__ = ["StopListener", "forwarded_output", "tied_to_raylet"]
 
 _GLANCE_S = 0.25
 
@@ -94,3 +95,24 @@ def forwarded_output(mailbox: Any, rank: int) -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def tied_to_raylet() -> Iterator[None]:
+    """End this process as soon as the raylet that started it is gone.
+
+    The other ranks go on elsewhere then. Ray notices too, but a thread that waits for them keeps
+    the process, and what it holds and writes, for as long as it waits.
+    """
+    raylet, done = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_GLANCE_S):
+            if os.getppid() != raylet:
+                os._exit(1)
+
+    threading.Thread(target=watch, name="tied to raylet", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

@@ -14,7 +14,6 @@ from trainer_core.checkpoint.reader import newest_valid
 from trainer_core.distributed.reports import describe, echo
 from trainer_core.errors import CheckpointError, StorageError, TrainerError, UserError
 from trainer_core.hookspecs import hookimpl
-from trainer_core.storage import make_folder
 from trainer_ray.mirror import CheckpointMirror
 
 if TYPE_CHECKING:
@@ -111,8 +110,7 @@ def agree_on_newest(mirror: CheckpointMirror, out_dir: Path, *, is_new: bool) ->
     if own is not None and (not steps or own.step >= steps[0]):
         mirror.upload(own.path)
         return own.step
-    make_folder(root)
-    step = mirror.fetch_newest(root)
+    step = mirror.fetch_newest(root) if steps else None
     if step is None:
         return None if own is None else own.step
     mirror.fetch_file("metrics.jsonl", out_dir)

@@ -40,7 +40,8 @@ class RayRunner:
         rejoin_timeout_s: How long to wait for another machine when those that are left cannot
             hold the workers, in seconds.
         storage: A folder or URL that fsspec knows (`s3://bucket/run`), where every checkpoint is
-            copied to; with it, `run.out_dir` may be on each machine's own disk. Empty: none.
+            copied to; with it, `run.out_dir` may be on each machine's own disk. Trials of a sweep
+            have a folder each in it. Empty: none.
         backend: `gloo` (CPU), `nccl` (CUDA), or `auto`.
         timeout_s: How long a worker waits for the others, in seconds. Default: 120 with gloo, 600
             with nccl. What rank 0 does alone (saving, evaluating) may take longer.

@@ -32,9 +32,9 @@ def describe_software(loaded: LoadedExperiment) -> dict[str, Any]:
     """Return what has to be the same on every machine of a run, as JSON data.
 
     Returns:
-        `versions` of Python, Ray and torch; for each wheel that the run has components or hooks
-        of, and for those of the runner itself, its `version` and a `digest` of its files and of
-        its table of entry points.
+        `host`: the name of this machine; `versions` of Python, Ray and torch; for each wheel that
+        the run has components or hooks of, and for those of the runner itself, its `version` and a
+        `digest` of its files and of its table of entry points.
     """
     plugins = describe_plugins(loaded)
     tables = {dist: wheel["entry_points"] for dist, wheel in plugins["wheels"].items()}
@@ -46,24 +46,21 @@ def describe_software(loaded: LoadedExperiment) -> dict[str, Any]:
         for dist, tops in sorted(packages.items())
     }
     versions = {name: _version(name) for name in _LIBRARIES}
-    return {"versions": {"Python": platform.python_version(), **versions}, "wheels": wheels}
+    versions = {"Python": platform.python_version(), **versions}
+    return {"host": platform.node(), "versions": versions, "wheels": wheels}
 
 
-def require_same_software(
-    there: Mapping[str, Any], loaded: LoadedExperiment, *, is_same_machine: bool = False
-) -> None:
+def require_same_software(there: Mapping[str, Any], loaded: LoadedExperiment) -> None:
     """Refuse a machine that would not train as the one where the run was started.
 
     Args:
         there: What `describe_software` returned there.
         loaded: The experiment, loaded here.
-        is_same_machine: This is that machine: whoever edits a file there meanwhile may do so.
 
     Raises:
         UserError: They differ; the message names the machine, and in what.
     """
-    here = describe_software(loaded)
-    differences = software_differences(there, here, with_files=not is_same_machine)
+    differences = software_differences(there, describe_software(loaded))
     if not differences:
         return
     import ray  # noqa: PLC0415 - only to say where
@@ -73,16 +70,16 @@ def require_same_software(
     raise UserError(msg)
 
 
-def software_differences(
-    there: Mapping[str, Any], here: Mapping[str, Any], *, with_files: bool = True
-) -> list[str]:
+def software_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Return in what two machines differ, one clause for each.
+
+    On one machine, only versions count: whoever edits a file while a run starts may do so.
 
     Args:
         there: What the machine has where the run was started.
         here: What another one has.
-        with_files: Whether to compare the files of wheels of one version as well.
     """
+    with_files = there["host"] != here["host"]
     found = [
         f"{name} is {version} where the run was started, and {here['versions'].get(name)} here"
         for name, version in there["versions"].items()

@@ -15,13 +15,15 @@ import ray
 import ray.train
 
 from policy_constructor.errors import ConfigError
+from trainer_core.checkpoint.layout import list_steps
 from trainer_core.distributed.place import Place
 from trainer_core.distributed.reports import describe, is_final
 from trainer_core.distributed.worker import resume_after_restart, run_rank
 from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
-from trainer_ray.listening import StopListener, forwarded_output
+from trainer_core.storage import to_json_text
+from trainer_ray.listening import StopListener, forwarded_output, tied_to_raylet
 from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.mirroring import mirrored
 from trainer_ray.options import Options
@@ -49,15 +51,25 @@ def train_func(config: Mapping[str, Any]) -> dict[str, Any] | None:
             such as `timeout_s` and `strategy`. Both may be left out.
 
     Returns:
-        `status`, `step`, `metrics`, `evaluation` and `out_dir` of the run.
+        `status`, `step`, `metrics`, `evaluation` and `out_dir` of the run. Ray's `Result` has them
+        as its metrics, and as its checkpoint a folder with `pointer.json`, which names ours: Ray
+        copies and deletes no weights.
 
     Raises:
         ConfigError: Something in the file cannot be had or does not fit.
         TrainerError: The run failed here or on another rank.
     """
-    mailbox = _find_mailbox(config.get("mailbox"))
-    if mailbox is None:
-        return _train(config, None)
+    with tied_to_raylet():
+        mailbox = _find_mailbox(config.get("mailbox"))
+        if mailbox is not None:
+            return _train_for_driver(config, mailbox)
+        outcome = _train(config, None)
+        _tell_ray(outcome)
+        return outcome
+
+
+def _train_for_driver(config: Mapping[str, Any], mailbox: Any) -> dict[str, Any] | None:
+    """Train and tell the driver how it ended; None if that went wrong for good."""
     rank = _place().rank
     if not ray.get(mailbox.start.remote(rank)):
         return None
@@ -74,6 +86,20 @@ def train_func(config: Mapping[str, Any]) -> dict[str, Any] | None:
         if rank == 0:
             ray.get(mailbox.finish.remote(result))
     return result
+
+
+def _tell_ray(outcome: Mapping[str, Any]) -> None:
+    """Report once, at the end: each report waits for all ranks and for Ray's next look at them."""
+    told = {**outcome["metrics"], **outcome["evaluation"]}
+    told |= {name: outcome[name] for name in ("status", "step", "out_dir")}
+    with tempfile.TemporaryDirectory(prefix="trainer-ray-") as folder:
+        pointer = None
+        if _place().rank == 0:
+            steps = list_steps(Path(outcome["out_dir"]) / "checkpoints")
+            newest = {"checkpoint": str(steps[0][1].absolute()) if steps else None}
+            (Path(folder) / "pointer.json").write_text(to_json_text({**newest, **told}))
+            pointer = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(told, checkpoint=pointer)
 
 
 def _all_have_failed(mailbox: Any) -> bool:
@@ -146,8 +172,7 @@ def _load(config: Mapping[str, Any], *, has_begun: bool) -> LoadedExperiment:
             file.write_text(text, encoding="utf-8")
             loaded = load_experiment(file, hooks=True)
     try:
-        is_same_machine = ray.get_runtime_context().get_node_id() == config["node"]
-        require_same_software(config["software"], loaded, is_same_machine=is_same_machine)
+        require_same_software(config["software"], loaded)
     except UserError as error:
         if not has_begun:
             raise

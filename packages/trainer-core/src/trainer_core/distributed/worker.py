@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import socket
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import distributed as dist
-from torch.distributed import PrefixStore  # type: ignore[attr-defined] # not in its __all__
+from torch.distributed import (  # type: ignore[attr-defined] # not in its __all__
+    PrefixStore,
+    Store,
+    TCPStore,
+)
 from torch.distributed.rendezvous import rendezvous
 
 from trainer_core.checkpoint.layout import list_steps
@@ -135,7 +141,7 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no name of this machine to look up
     limit = timedelta(seconds=timeout_s)
     try:
-        store = within(timeout_s + _DELAY_S, lambda: next(rendezvous("env://", timeout=limit))[0])
+        store = within(timeout_s + _DELAY_S, lambda: _open_store(place, limit))
         dist.init_process_group(
             backend,
             store=PrefixStore(f"attempt-{place.attempt}", store),  # nothing of another one
@@ -148,6 +154,24 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
     yield
     # Only where all went well: with an error the others may be gone, and nobody waits for them.
     dist.destroy_process_group()
+
+
+def _open_store(place: Place, limit: timedelta) -> Store:
+    """Return what the ranks meet through; at a loopback address nobody else reaches it.
+
+    torch by itself would listen on every interface, whatever the address.
+    """
+    if place.master_addr not in LOOPBACK or "TORCHELASTIC_USE_AGENT_STORE" in os.environ:
+        found: Store = next(rendezvous("env://", timeout=limit))[0]
+        return found
+    where = (place.master_addr, place.master_port)
+    listening = None
+    if place.rank == 0:
+        try:
+            listening = socket.create_server(where, backlog=place.world_size + 128).detach()
+        except OSError as exc:
+            raise RuntimeError(errno.errorcode.get(exc.errno or 0, str(exc))) from exc
+    return TCPStore(*where, place.world_size, place.rank == 0, limit, master_listen_fd=listening)
 
 
 def explain_absence(place: Place, timeout_s: float, reason: str) -> TrainerError:

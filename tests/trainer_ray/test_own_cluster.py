@@ -1,0 +1,69 @@
+"""The cluster that a run starts for itself: out of reach, and gone when its driver is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from tests.trainer_ray.processes import LIMIT_S, wait_for
+
+import trainer_core
+from trainer_core.checkpoint.layout import list_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def _listening(processes: list[psutil.Process]) -> dict[str, set[str]]:
+    """Return the addresses at which each kind of process listens."""
+    found: dict[str, set[str]] = {}
+    for process in processes:
+        with suppress(psutil.Error):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.setdefault(process.name(), set()).add(connection.laddr.ip)
+    return found
+
+
+def test_nobody_reaches_the_cluster_of_a_run_and_a_killed_driver_takes_it_along(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment_alone["runner"] |= {"num_workers": 1}
+    experiment_alone["trainer"] |= {"max_steps": 1_000_000, "log_every_n_steps": 100_000}
+    experiment_alone["callbacks"][0] |= {"every_n_steps": 50}
+    config, root = tmp_path / "cfg.yaml", tmp_path / "run" / "checkpoints"
+    config.write_text(json.dumps(experiment_alone))
+    environment = dict(os.environ)
+    del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+    command = [sys.executable, "-m", "trainer_core", "run", str(config)]
+    with (tmp_path / "log.txt").open("wb") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        wait_for(lambda: list_steps(root) or driver.poll() is not None)
+        ray = psutil.Process(driver.pid).children(recursive=True)
+        listening = _listening([psutil.Process(driver.pid), *ray])
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait(LIMIT_S)
+    assert {"gcs_server", "raylet"} <= set(listening), (tmp_path / "log.txt").read_text()
+    assert set.union(*listening.values()) <= LOOPBACK
+    assert not any("dashboard" in name.lower() for name in listening)
+    wait_for(lambda: not any(_lives(process) for process in ray))
+    newest = list_steps(root)[0][0]
+    changes = [f"trainer.max_steps={newest + 5}", "run.allow=[schedule]"]
+    result = trainer_core.run(config, changes, runner="local")
+    assert (result.status, result.step) == ("completed", newest + 5)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
