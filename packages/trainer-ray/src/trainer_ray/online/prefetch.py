@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from trainer_core.errors import TrainerError
@@ -23,6 +21,7 @@ LOST = "lost"
 
 _GLANCE_S = 0.1
 _PAUSE_S = 0.2
+_NAP_S = 0.002
 
 
 class SampleSource(Protocol):
@@ -46,6 +45,9 @@ Batch = TypeVar("Batch")
 
 class Prefetch(Generic[Batch]):
     """Fetches samples and makes batches of them in a thread, in the order of the steps.
+
+    Neither thread wakes the other, both look again after a nap: a thread that is woken takes
+    the interpreter from the one that trains, which costs that more than the sample itself.
 
     Args:
         source: Where they come from.
@@ -78,7 +80,7 @@ class Prefetch(Generic[Batch]):
         self._depth = depth
         self._limit_s = limit_s
         self._check = check
-        self._ready: queue.Queue[Batch] = queue.Queue(depth)
+        self._ready: deque[Batch] = deque()
         self._failure: Exception | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
@@ -91,28 +93,27 @@ class Prefetch(Generic[Batch]):
             TrainerError: None came in time, or one could not be made.
         """
         began = time.perf_counter()
-        try:
-            return self._ready.get_nowait()
-        except queue.Empty:
-            return self._wait(began)
-        finally:
-            self.taken += 1
-            self.wait_s += time.perf_counter() - began
+        if not self._ready:
+            self._wait(began)
+        batch = self._ready.popleft()
+        self.taken += 1
+        self.wait_s += time.perf_counter() - began
+        return batch
 
     def close(self) -> None:
         """End the thread."""
         self._closed.set()
         self._thread.join(10 * _GLANCE_S)
 
-    def _wait(self, began: float) -> Batch:
-        while True:
-            try:
-                return self._ready.get(timeout=_GLANCE_S)
-            except queue.Empty:
-                self._check()
+    def _wait(self, began: float) -> None:
+        while not self._ready:
+            time.sleep(_NAP_S / 2)
+            self._check()
             if self._failure is not None:
                 raise self._failure
-            if time.perf_counter() - began > self._limit_s:
+            passed_s = time.perf_counter() - began
+            if passed_s > self._limit_s:
+                self.wait_s += passed_s
                 msg = f"no sample came from the replay buffer for {self._limit_s:g} s"
                 raise TrainerError(msg)
 
@@ -137,10 +138,7 @@ class Prefetch(Generic[Batch]):
                 tickets[0] = (tickets[0][0], self._source.ask(tickets[0][0]))
                 continue
             tickets.popleft()
-            self._put(self._convert(sample))  # type: ignore[arg-type] # a sample by now
-
-    def _put(self, batch: Batch) -> None:
-        while not self._closed.is_set():
-            with suppress(queue.Full):
-                self._ready.put(batch, timeout=_GLANCE_S)
-                break
+            batch = self._convert(sample)  # type: ignore[arg-type] # a sample by now
+            while len(self._ready) >= self._depth and not self._closed.is_set():
+                time.sleep(_NAP_S)
+            self._ready.append(batch)
