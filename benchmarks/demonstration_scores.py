@@ -1,11 +1,13 @@
-"""Does `trainer data score` find the bad demonstrations? Clean ones and noisy ones, ranked.
+"""Does `trainer data score` find the bad demonstrations? Clean ones and corrupted ones, ranked.
 
     OMP_NUM_THREADS=1 python -m benchmarks.demonstration_scores
 
-One data set of 50 clean Meta-World demonstrations and 50 others whose actions were corrupted by
-noise, in turn; two autoencoders trained on all of them by `il/mutual_information_small`; scores by
-`trainer data score`. The area under the curve (AUC) is the probability that a clean one ranks above
-a corrupted one; goal: at least 0.9. Writes `benchmarks/results/demonstration_scores.md`.
+One data set of 50 clean Meta-World demonstrations and 50 others whose actions were corrupted, in
+turn: by noise, or by an offset that stays through an episode, so that each is smooth and yet
+contradicts the others. Two autoencoders trained on all of them by `il/mutual_information_small`;
+scores by `trainer data score`. The area under the curve (AUC) is the probability that a clean one
+ranks above a corrupted one; goal: at least 0.9. Writes
+`benchmarks/results/demonstration_scores.md`; rows in the work folder are not measured again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import argparse
 import json
 import shutil
 import time
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +35,8 @@ from trainer_core.run import run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 RESULTS = Path(__file__).parent / "results"
 GOAL = 0.9
 
@@ -40,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=["pick-place-v3", "drawer-open-v3"])
     parser.add_argument("--noise", nargs="+", type=float, default=[0.3, 0.6])
+    parser.add_argument("--offset", nargs="+", type=float, default=[0.3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the training")
     parser.add_argument("--episodes", type=int, default=50, help="of each kind")
     parser.add_argument("--steps", type=int, default=3000, help="of the training")
@@ -48,25 +55,65 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve() / "scores"
     rows: list[dict[str, Any]] = []
-    for task in options.tasks:
-        for noise in options.noise:
-            data = mixed_demonstrations(work, task, options.episodes, noise)
-            for seed in options.seeds:
-                rows.append(score(work, data, task, noise, seed, options.steps))
-                print({key: rows[-1][key] for key in ("task", "noise", "seed", "auc")}, flush=True)
-                write_table(rows, options.out)
+    corruptions = [Corruption("noise", size) for size in options.noise]
+    corruptions += [Corruption("offset", size) for size in options.offset]
+    for task, corruption in product(options.tasks, corruptions):
+        for seed in options.seeds:
+            rows.append(measure(work, task, corruption, seed, options.episodes, options.steps))
+            print({key: rows[-1][key] for key in ("task", "corruption", "seed", "auc")}, flush=True)
+            write_table(rows, options.out)
 
 
-def mixed_demonstrations(work: Path, task: str, episodes: int, noise: float) -> Path:
+@dataclass(frozen=True)
+class Corruption:
+    """What is added to the recorded actions, which are within [-1, 1], of every other episode.
+
+    Attributes:
+        kind: `noise`, anew in each frame, or `offset`, anew in each episode.
+        size: Standard deviation.
+    """
+
+    kind: str
+    size: float
+
+    @property
+    def name(self) -> str:
+        """What files of it are called."""
+        return f"{self.kind}-{self.size:g}"
+
+    def corrupt(
+        self, actions: NDArray[np.float32], random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return other actions `(T, A)`."""
+        shape = actions.shape if self.kind == "noise" else (1, actions.shape[1])
+        added = self.size * random.standard_normal(shape)
+        return np.clip(actions + added, -1, 1).astype(np.float32)
+
+
+def measure(
+    work: Path, task: str, corruption: Corruption, seed: int, episodes: int, steps: int
+) -> dict[str, Any]:
+    """Return a row: the kept one, or a new one that is then kept."""
+    kept = work / "rows" / f"{task}-{corruption.name}-{episodes}-{steps}-seed-{seed}.json"
+    if not kept.exists():
+        data = mixed_demonstrations(work, task, episodes, corruption)
+        row = score(work, data, task, corruption, seed, steps)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def mixed_demonstrations(work: Path, task: str, episodes: int, corruption: Corruption) -> Path:
     """Return a data set whose even episodes are clean and whose odd ones are corrupted.
 
     Args:
         work: Folder for it.
         task: Meta-World name.
         episodes: Of each kind.
-        noise: Standard deviation of the noise on recorded actions, which are within [-1, 1].
+        corruption: Of the odd ones.
     """
-    recorded, mixed = work / f"{task}-recorded-{2 * episodes}", work / f"{task}-noise-{noise:g}"
+    recorded, mixed = work / f"{task}-recorded-{2 * episodes}", work / f"{task}-{corruption.name}"
     if not recorded.exists():
         record_demonstrations(RecordingPlan(task=task, episodes=2 * episodes), recorded)
     shutil.rmtree(mixed, ignore_errors=True)
@@ -83,15 +130,16 @@ def mixed_demonstrations(work: Path, task: str, episodes: int, noise: float) -> 
             rows = slice(source.episodes.start[number], source.episodes.stop[number])
             frames = {name: array[rows].copy() for name, array in whole.items()}
             if number % 2:
-                added = noise * random.standard_normal(frames["action"].shape)
-                frames["action"] = np.clip(frames["action"] + added, -1, 1).astype(np.float32)
+                frames["action"] = corruption.corrupt(frames["action"], random)
             writer.add_episode(frames, task)
     return mixed
 
 
-def score(work: Path, data: Path, task: str, noise: float, seed: int, steps: int) -> dict[str, Any]:
+def score(
+    work: Path, data: Path, task: str, corruption: Corruption, seed: int, steps: int
+) -> dict[str, Any]:
     """Return how well a run's scores tell clean episodes from corrupted ones."""
-    out = work / "runs" / f"{task}-noise-{noise:g}-seed-{seed}"
+    out = work / "runs" / f"{task}-{corruption.name}-seed-{seed}"
     shutil.rmtree(out, ignore_errors=True)
     began, cpu = time.perf_counter(), time.process_time()
     lerobot = (
@@ -109,7 +157,8 @@ def score(work: Path, data: Path, task: str, noise: float, seed: int, steps: int
     corrupted = [value for episode, value in scores.items() if episode % 2]
     return {
         "task": task,
-        "noise": noise,
+        "corruption": corruption.kind,
+        "size": corruption.size,
         "seed": seed,
         "episodes": len(clean),
         "auc": auc(clean, corrupted),
@@ -140,20 +189,22 @@ def write_table(rows: Sequence[dict[str, Any]], out: Path) -> None:
         "Written by `OMP_NUM_THREADS=1 python -m benchmarks.demonstration_scores`.\n",
         (
             f"{first['episodes']} clean demonstrations by Meta-World's scripts and as many whose "
-            "recorded actions\nhave Gaussian noise (standard deviation in the table, actions "
-            f"within [-1, 1]), in one data set;\n{first['steps']} steps of "
-            "`il/mutual_information_small`, then `trainer data score`. AUC: the\nprobability that "
-            "a clean one ranks above a corrupted one; 0.5 is chance. Scores are means over\n"
-            "episodes, in standard deviations of the frames. "
-            f"Commit {first['commit']}, torch {first['torch']},\none thread.\n"
+            "recorded actions\nare corrupted by what is added, in one data set: Gaussian noise, or "
+            "a Gaussian offset that stays\nthrough an episode, so that each is smooth and "
+            "contradicts the others. Standard deviations in the\ntable; actions are within "
+            f"[-1, 1]. {first['steps']} steps of `il/mutual_information_small`, then\n"
+            "`trainer data score`. AUC: the probability that a clean one ranks above a corrupted "
+            "one; 0.5 is\nchance. Scores are means over episodes, in standard deviations of the "
+            f"frames. Commit {', '.join(sorted({row['commit'] for row in rows}))},\n"
+            f"torch {first['torch']}, one thread.\n"
         ),
-        "| task | noise | seed | AUC | mean score, clean | corrupted | CPU s | wall s |",
+        "| task | added | seed | AUC | mean score, clean | corrupted | CPU s | wall s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['task']} | {row['noise']:g} | {row['seed']} | **{row['auc']:.3f}** | "
-        f"{row['clean']:+.2f} | {row['corrupted']:+.2f} | {row['cpu_s']:.0f} | "
-        f"{row['wall_s']:.0f} |"
+        f"| {row['task']} | {row['corruption']} {row['size']:g} | {row['seed']} | "
+        f"**{row['auc']:.3f}** | {row['clean']:+.2f} | {row['corrupted']:+.2f} | "
+        f"{row['cpu_s']:.0f} | {row['wall_s']:.0f} |"
         for row in rows
     ]
     below = [row for row in rows if row["auc"] < GOAL]

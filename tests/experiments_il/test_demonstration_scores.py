@@ -2,17 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from benchmarks.demonstration_scores import auc, mixed_demonstrations, score, write_table
+from benchmarks.demonstration_scores import Corruption, auc, measure, write_table
 
 
 def test_clean_demonstrations_rank_above_noisy_ones(tmp_path: Path) -> None:
-    data = mixed_demonstrations(tmp_path, "reach-v3", 5, 0.6)
-    row = score(tmp_path, data, "reach-v3", 0.6, 0, steps=150)
+    row = measure(tmp_path, "reach-v3", Corruption("noise", 0.6), 0, episodes=5, steps=150)
     assert row["auc"] >= 0.8
+    assert row == measure(tmp_path, "reach-v3", Corruption("noise", 0.6), 0, 5, 150)
     write_table([row], tmp_path / "out")
     page = (tmp_path / "out/demonstration_scores.md").read_text(encoding="utf-8")
-    assert f"| reach-v3 | 0.6 | 0 | **{row['auc']:.3f}** |" in page
+    assert f"| reach-v3 | noise 0.6 | 0 | **{row['auc']:.3f}** |" in page
+
+
+def test_offset_stays_through_an_episode() -> None:
+    actions = np.zeros((5, 4), dtype=np.float32)
+    added = Corruption("offset", 0.3).corrupt(actions, np.random.default_rng(0))
+    assert added.dtype == np.float32
+    assert (added == added[0]).all()
+    assert len(set(added[0].tolist())) == 4
 
 
 @pytest.mark.parametrize(
