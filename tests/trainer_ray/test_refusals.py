@@ -46,7 +46,7 @@ def test_what_no_cluster_could_do_is_refused(given: dict[str, Any], message: str
 
 
 def _run(experiment: dict[str, Any], folder: Path, before: str = "", **environment: str) -> str:
-    """Run an experiment in a process of its own that refuses it; return its last line."""
+    """Run an experiment in a process of its own that refuses it; return what it says."""
     config = folder / "cfg.yaml"
     config.write_text(json.dumps(experiment))
     program = "import runpy; runpy.run_module('trainer_core', run_name='__main__')"
@@ -59,7 +59,9 @@ def _run(experiment: dict[str, Any], folder: Path, before: str = "", **environme
         env={**os.environ, **environment},
     )
     assert done.returncode == 2, done.stderr
-    return done.stderr.splitlines()[-1]
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, done.stderr  # Ray may add lines of its own
+    return said[0]
 
 
 def test_an_address_without_a_cluster_is_named(
@@ -136,3 +138,27 @@ def test_workers_that_can_never_be_placed_are_refused_at_once(experiment: dict[s
     assert "num_workers: 3 with resources_per_worker {CPU: 4} do not fit" in message
     assert "the cluster has room for 2 (" in message
     assert "has CPU: 8)" in message
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plugins", "list"], ["check"]])
+def test_commands_that_only_read_do_not_import_ray(
+    command: list[str], experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "cfg.yaml"
+    config.write_text(json.dumps(experiment_alone))
+    arguments = [*command, str(config)] if command == ["check"] else command
+    program = (
+        "import atexit, sys\nfrom trainer_core.cli import main\n"
+        "names = ('ray', 'torch', 'trainer_ray.cluster', 'trainer_ray.worker')\n"
+        "atexit.register(lambda: print([name for name in names if name in sys.modules]))\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
