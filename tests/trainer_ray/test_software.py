@@ -13,7 +13,7 @@ from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_ray.cluster import require_token
 from trainer_ray.options import Options
-from trainer_ray.software import describe_software, software_differences
+from trainer_ray.software import describe_software, software_differences, with_wheels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +90,38 @@ def test_a_cluster_that_obeys_without_a_token_has_to_be_on_loopback() -> None:
     require_token(options, ["127.0.0.1", "10.1.2.3"], is_open=False)
     with pytest.raises(UserError, match=r"'token', and 10\.1\.2\.3 is not the loopback interface"):
         require_token(options, ["127.0.0.1", "10.1.2.3"], is_open=True)
+
+
+def test_the_wheels_of_a_run_travel_by_name_and_version(
+    dropout_experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_experiment(dropout_experiment)
+    given = {"env_vars": {"A": "1"}, "pip": "auto"}
+    own = ("policy-constructor", "trainer-core", "trainer-ray")
+    for name in own:  # the same as wheels
+        info = tmp_path / "site" / f"{name.replace('-', '_')}-7.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 7.0\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert with_wheels(loaded, {"pip": ["numpy"]}) == {"pip": ["numpy"]}
+    assert with_wheels(loaded, given) == {
+        "env_vars": {"A": "1"},
+        "pip": [f"{name}==7.0" for name in own],
+    }
+
+
+def test_sources_cannot_travel_as_wheels(
+    dropout_experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "trainer_core-7.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trainer-core\nVersion: 7.0\n")
+    (info / "direct_url.json").write_text('{"url": "file:///a", "dir_info": {"editable": true}}')
+    for name in ("policy_constructor", "trainer_ray"):
+        folder = info.with_name(f"{name}-7.0.dist-info")
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 7.0\n")
+    loaded = load_experiment(dropout_experiment)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(UserError, match=r"trainer-core is used from its sources in file:///a: "):
+        with_wheels(loaded, {"pip": "auto"})

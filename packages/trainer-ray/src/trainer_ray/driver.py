@@ -17,6 +17,7 @@ from trainer_core.results import RunResult
 from trainer_ray.cluster import cluster
 from trainer_ray.job import Job
 from trainer_ray.room import Room, require_resources
+from trainer_ray.software import with_wheels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
     """
     stdout = sys.stdout
     _require_storage(options)
+    options = replace(options, runtime_env=with_wheels(loaded, options.runtime_env))
     with redirect_stdout(sys.stderr), cluster(options):  # where Ray's own messages belong
         require_resources(options)
         job, room = Job(loaded, options), Room(options)
@@ -64,6 +66,8 @@ def launch_all(experiments: Sequence[LoadedExperiment], options: Options) -> lis
         UserError: There is no such cluster, or it cannot hold the workers of a trial.
     """
     _require_storage(options)
+    wheels = with_wheels(experiments[0], options.runtime_env) if experiments else {}
+    options = replace(options, runtime_env=wheels)
     with redirect_stdout(sys.stderr), cluster(options):  # as above
         places = require_resources(options) // options.num_workers
         trials, room = [_Trial(loaded, options) for loaded in experiments], Room(options)

@@ -34,7 +34,7 @@ class RayRunner:
             this machine, which ends with the run.
         connect_timeout_s: How long to wait for the cluster, in seconds.
         runtime_env: Ray's description of what the workers need on their machines: environment
-            variables, packages.
+            variables, packages. `pip: auto`: the wheels of the run in their versions here.
         max_failures: How often the workers are started again when one of them, or its machine,
             dies; they go on from the newest checkpoint. Wrong input is never tried again.
         rejoin_timeout_s: How long to wait for another machine when those that are left cannot

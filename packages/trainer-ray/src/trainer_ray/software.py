@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["describe_software", "require_same_software", "software_differences"]
+__all__ = ["describe_software", "require_same_software", "software_differences", "with_wheels"]
 
 _LIBRARIES = ("ray", "torch")
 _OWN = {
@@ -68,6 +69,41 @@ def require_same_software(there: Mapping[str, Any], loaded: LoadedExperiment) ->
     where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call] # Ray leaves it so
     msg = f"the machine {where} has other software:\n  " + "\n  ".join(differences)
     raise UserError(msg)
+
+
+def with_wheels(loaded: LoadedExperiment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `runtime_env` in which `pip: auto` stands for the wheels of the run.
+
+    Args:
+        loaded: The experiment.
+        runtime_env: As in the file.
+
+    Raises:
+        UserError: A wheel has no version that others could install: it is used from its sources.
+    """
+    if runtime_env.get("pip") != "auto":
+        return dict(runtime_env)
+    wheels = describe_software(loaded)["wheels"]
+    for name in wheels:
+        folder = _sources(name)
+        if folder:
+            msg = (
+                "runner ray: runtime_env.pip: auto installs the wheels of the run by name and "
+                f"version on every machine, and {name} is used from its sources in {folder}: build "
+                "wheels (hatch build), or install the same sources on every machine"
+            )
+            raise UserError(msg)
+    pinned = [f"{name}=={wheel['version']}" for name, wheel in wheels.items()]
+    return {**runtime_env, "pip": pinned}
+
+
+def _sources(dist: str) -> str | None:
+    try:
+        text = importlib.metadata.distribution(dist).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return "this folder"
+    origin = json.loads(text) if text else {}
+    return str(origin["url"]) if origin.get("dir_info", {}).get("editable") else None
 
 
 def software_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
