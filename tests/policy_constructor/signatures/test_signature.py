@@ -3,7 +3,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,17 +14,6 @@ from policy_constructor.source.static import public_names
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-
-@pytest.fixture
-def signature_of(import_path: Path) -> Callable[[str], Signature | None]:
-    """Return a function that reads the signature of `Kot` in some source."""
-
-    def read(source: str) -> Signature | None:
-        (import_path / "sample_kot.py").write_text(source)
-        return read_signature("sample_kot:Kot")
-
-    return read
 
 
 def known(signature: Signature | None) -> Signature:
@@ -176,110 +165,6 @@ def test_constructor_is_read_from_source(
     found = signature_of(source)
     assert (None if found is None else outline(found)) == expected
     assert "sample_kot" not in sys.modules
-
-
-TYPES = [
-    ("int", int),
-    ("None", None),
-    ("'int'", int),
-    ("int | None", int | None),
-    ("Optional[int]", int | None),
-    ("Union[int, str]", int | str),
-    ("typing.List[int]", list[int]),
-    ("t.Dict[str, float]", dict[str, float]),
-    ("Sequence[str]", list[str]),
-    ("tuple[int, ...]", tuple[int, ...]),
-    ("tuple[int, str]", tuple[int, str]),
-    ("list", list[Any]),
-    ("list[Missing]", list[Any]),
-    ("set[int]", set[int]),
-    ("Missing", Any),
-    ("Missing | None", Any),
-    ("int | Any", Any),
-    ("object", Any),
-    ("Final[int]", int),
-    ("Pair", tuple[int, int]),
-    ("Scalar[int]", int | tuple[int, int]),
-    ("Number", int | float),
-    ("Seconds", float),
-    ("Bounded", Any),
-    ("Data", Any),
-    ("Text", Any),
-    ("Row", Any),
-    ("x.y.z", Any),
-    ("1 + 2", Any),
-    ("'int |'", Any),
-    ("Loop", Any),
-    ("type[int]", Any),
-]
-
-PRELUDE = """
-import typing, typing as t
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NewType, Optional, TypeVar, TypedDict, Union
-T = TypeVar("T")
-B = TypeVar("B", bound=int)
-Pair = tuple[int, int]
-Scalar = Union[T, tuple[T, T]]
-Number = int | float
-Seconds = NewType("Seconds", float)
-Bounded = Callable
-class Data(TypedDict):
-    a: int
-class Text(str): ...
-@dataclass
-class Row:
-    a: int
-class Net: ...
-class Mode(Enum):
-    FAST = "fast"
-    SLOW = "slow"
-Loop = Loop
-Modes = Literal["a", "b"]
-"""
-
-
-def annotation_of(read: Callable[[str], Signature | None], text: str) -> Any:
-    source = f"{PRELUDE}\nclass Kot:\n    def __init__(self, a: {text}): ...\n"
-    return known(read(source)).parameters["a"].annotation
-
-
-@pytest.mark.parametrize(("text", "expected"), [t for t in TYPES if t[0] != "Bounded"])
-def test_annotation_is_understood_without_evaluation(
-    signature_of: Callable[[str], Signature | None], text: str, expected: object
-) -> None:
-    assert annotation_of(signature_of, text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Literal['a', 'b']", "Literal['a', 'b']"),
-        ("Literal[1, None, True]", "Literal[1, None, True]"),
-        ("Modes | None", "Literal['a', 'b'] | None"),
-        ("Literal[Modes, 'c']", "Literal['a', 'b', 'c']"),
-        ("Mode", "Literal['fast', 'slow']"),
-        ("Path", "Path"),
-        ("B", "int"),
-        ("Net", "Net"),
-        ("Net | None", "Net | None"),
-        ("int | Net", "int | Net"),
-        ("int | Missing", "int | Opaque"),
-        ("Callable[[int], int]", "Callable"),
-        ("str | Callable[..., int]", "str | Callable"),
-        ("list[int | Net]", "list[int | Net]"),
-        ("dict[str, Net]", "dict[str, Net]"),
-    ],
-)
-def test_annotation_text_after_reading(
-    signature_of: Callable[[str], Signature | None], text: str, expected: str
-) -> None:
-    from policy_constructor.signatures.value_words import type_text
-
-    assert type_text(annotation_of(signature_of, text)) == expected
 
 
 @pytest.mark.parametrize(
