@@ -17,13 +17,17 @@ from safetensors.torch import load_file
 
 import trainer_core
 from trainer_core.checkpoint.layout import list_steps
+from trainer_core.engine.trained import build_acting
 from trainer_core.errors import TrainerError, UserError
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.loggers.jsonl import read_metrics
 from trainer_core.sampling import order_of
 from trainer_core.trainers import DefaultTrainer
 from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.filling import set_aside
+from trainer_ray.online.packed_weights import load_weights
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.supervision import Supervisor
 
@@ -106,6 +110,14 @@ def newest_weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(list_steps(run / "checkpoints")[0][1] / "model.model.safetensors")
 
 
+def robot_episode() -> dict[str, Any]:
+    """Return twenty frames of somebody else's."""
+    columns: dict[str, Any] = {"x": np.ones((20, 3), np.float32)}
+    columns["y"] = np.ones((20, 2), np.float32)
+    columns["index"] = columns["number"] = np.full(20, -7, np.int64)
+    return {"columns": columns, "success": True, "version": -1}
+
+
 def wait_for(condition: Any) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not condition():
@@ -150,9 +162,7 @@ def test_a_buffer_of_the_cluster_is_joined_and_left_there(
 ) -> None:
     name = joined["runner"]["replay_buffer"]
     buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
-    columns: dict[str, Any] = {"x": np.ones((20, 3), np.float32), "y": np.ones((20, 2), np.float32)}
-    columns["index"] = columns["number"] = np.full(20, -7, np.int64)
-    ray.get(buffer.add.remote("arm", 0, [{"columns": columns, "success": True, "version": -1}]))
+    ray.get(buffer.add.remote("arm", 0, [robot_episode()]))
     joined["runner"]["target_success"] = 0.3
     joined["runner"]["rollout"] = {"wins": 0}
     result = trainer_core.run(joined)
@@ -249,3 +259,52 @@ def test_workers_that_fail_again_and_again_end_the_run(
         "rollout-0 was\n  its process ended: KeyError: 'path'"
     )
     assert "rollout-0 ended and is started again: its process ended: KeyError" in caplog.text
+
+
+def test_a_run_that_goes_on_reads_the_data_set_where_it_stopped(
+    joined: dict[str, Any], program: None, spy: Spy, tmp_path: Path
+) -> None:
+    buffer = start_buffer(
+        str(tmp_path / "robot"), KEYS, name=joined["runner"]["replay_buffer"], capacity=100
+    )
+    ray.get(buffer.add.remote("arm", 0, [robot_episode()]))
+    joined["runner"] |= {"rollout": {"wins": 0}, "offline_steps": 7}
+    assert trainer_core.run(joined, ["trainer.max_steps=25"]).step == 25
+    result = trainer_core.run(joined, ["run.allow=[schedule]"])
+    assert (result.status, result.step) == ("completed", 60)
+    assert [len(new) for new in spy.new("index")] == [0] * 7 + [4] * 53
+    assert spy.own() == order_of(range(60), 0).indices(0, 7 * 8 + 53 * 4).tolist()
+
+
+def test_a_restarted_manager_has_the_weights_of_the_newest_checkpoint(
+    joined: dict[str, Any], program: None, tmp_path: Path
+) -> None:
+    trainer_core.run(joined, runner="local")
+    name = str(tmp_path)
+    manager = NamedActor(
+        "manager", name, lambda: start_actor(name, PolicyStateManager, f"{name}/run/checkpoints")
+    )
+    manager.start()
+    assert manager.call("newest", -1, limit_s=LIMIT_S) is None
+    before = manager.call("pid", limit_s=LIMIT_S)
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: manager.call("pid", limit_s=LIMIT_S) != before)
+    newest = manager.call("newest", -1, limit_s=LIMIT_S)
+    models = build_acting(load_experiment(joined).resolved, {}).models
+    load_weights(models, newest["layers"])
+    manager.end()
+    wanted = newest_weights(tmp_path / "run")
+    assert newest["version"] == 60
+    assert all(
+        torch.equal(wanted[key], value) for key, value in models["model"].state_dict().items()
+    )
+
+
+def test_episodes_of_an_earlier_run_are_set_aside_where_one_begins_anew(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / "replay").mkdir()
+        (tmp_path / "replay" / "segment").touch()
+        set_aside(tmp_path)
+        assert (tmp_path / "previous" / f"replay-{number:03d}" / "segment").exists()
+    set_aside(tmp_path)
+    assert not (tmp_path / "replay").exists()

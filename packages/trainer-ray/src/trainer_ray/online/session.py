@@ -13,10 +13,11 @@ import ray
 
 from trainer_core.engine.progress import QuietProgress
 from trainer_core.engine.runfolder import resolved_yaml
-from trainer_core.errors import TrainerError, UserError
+from trainer_core.errors import UserError
 from trainer_core.hookspecs import hookimpl
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.filling import set_aside, wait_for_frames
 from trainer_ray.online.gauges import Gauges
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.prefetch import Prefetch
@@ -38,7 +39,6 @@ __all__ = ["Session"]
 
 _START_S = 120.0
 _PUBLISH_S = 60.0
-_GLANCE_S = 0.1
 
 
 class Session:
@@ -84,7 +84,7 @@ class Session:
         self._began = time.perf_counter()
         _require_room(self._options)
         if self._loaded.config.run.resume == "none":
-            _set_aside(self._out_dir)
+            set_aside(self._out_dir)
         with state.pause():  # an actor may take long, and has limits of its own
             self._start(state)
         if state.step >= self._options.offline_steps:
@@ -172,7 +172,9 @@ class Session:
         assert supervisor is not None
         assert gauges is not None
         supervisor.start_workers(self._describe_workers(state))
-        if not self._wait_for_frames(state, supervisor):
+        show = state.track if self._is_training else QuietProgress(sys.stderr).track
+        wait = partial(wait_for_frames, show=show, elapsed_s=lambda: self._elapsed_s(state))
+        if not wait(state, supervisor, self._options):
             return
         online = self._mixed.proportions.online
         source = BufferSamples(self._buffer, online, state.experiment.seed)
@@ -190,31 +192,6 @@ class Session:
             return batch
 
         self._mixed.begin(take)
-
-    def _wait_for_frames(self, state: RunState, supervisor: Supervisor) -> bool:
-        """Wait until the buffer has enough; return whether it has, and the run is to go on.
-
-        Raises:
-            TrainerError: It has not in time, or nobody plays any more.
-        """
-        options = self._options
-        show = state.track if self._is_training else QuietProgress(sys.stderr).track
-        deadline = time.monotonic() + options.fill_timeout_s
-        limit_s = state.experiment.settings.max_time_s
-        while True:
-            frames = int(supervisor.buffer.get("frames", 0))
-            if frames >= options.min_frames:
-                return True
-            passed_s = state.wall_s + time.perf_counter() - self._began
-            if state.interrupted() or (limit_s is not None and passed_s >= limit_s):
-                return False
-            supervisor.check()
-            text = _tell_episodes(supervisor)
-            if time.monotonic() > deadline:
-                raise TrainerError(_explain_emptiness(options, frames, text))
-            state.beat()
-            show(frames, options.min_frames, f"frames; {text}", "replay buffer")
-            time.sleep(_GLANCE_S)
 
     def _describe_workers(self, state: RunState) -> list[dict[str, Any]]:
         """Return what each rollout worker is made from, as plain data."""
@@ -236,6 +213,9 @@ class Session:
             {**shared, "producer": f"rollout-{number}", "number": number}
             for number in range(options.rollout_workers)
         ]
+
+    def _elapsed_s(self, state: RunState) -> float:
+        return state.wall_s + time.perf_counter() - self._began
 
     def _waited_s(self) -> float:
         return 0.0 if self._prefetch is None else self._prefetch.wait_s
@@ -288,33 +268,3 @@ def _require_room(options: Options) -> None:
             f"a CPU, and the cluster has {room}"
         )
         raise UserError(msg)
-
-
-def _set_aside(out_dir: Path) -> None:
-    """Move the episodes of an earlier run away: this one begins anew."""
-    replay, number = out_dir / "replay", 1
-    if not replay.exists():
-        return
-    while (target := out_dir / "previous" / f"replay-{number:03d}").exists():
-        number += 1
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replay.rename(target)
-
-
-def _tell_episodes(supervisor: Supervisor) -> str:
-    described = supervisor.buffer
-    successes = int(described.get("successes", 0))
-    came = successes + int(described.get("failures", 0))
-    refused = int(described.get("refused", 0))
-    text = f"{came} episodes came, {successes} of them succeeded"
-    text += f", {refused} were refused" if refused else ""
-    return text + (f"; {supervisor.last_error}" if supervisor.last_error else "")
-
-
-def _explain_emptiness(options: Options, frames: int, text: str) -> str:
-    kept = "; keep: successes keeps only these" if options.keep == "successes" else ""
-    return (
-        f"the replay buffer has {frames} of {options.min_frames} frames after "
-        f"{options.fill_timeout_s:g} s (fill_timeout_s): {text}{kept}.\n  Begin with a better "
-        "policy (offline_steps, or weights: of a component), wait longer, or lower min_frames"
-    )

@@ -164,8 +164,8 @@ class Supervisor:
         return f"{found[-1].name}: {found[-1].last_error}" if found else ""
 
     def start_workers(self, specs: list[dict[str, Any]]) -> None:
-        """Start rollout workers, each from its spec."""
-        self._workers = [_Worker(spec) for spec in specs]
+        """Start rollout workers, each from its spec, unless they are there already."""
+        self._workers = self._workers or [_Worker(spec) for spec in specs]
 
     def check(self) -> None:
         """Raise what ends the run."""

@@ -1,0 +1,93 @@
+"""Waiting until the replay buffer has enough to learn from, and saying why it has not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from trainer_core.errors import TrainerError
+from trainer_core.storage import make_folder, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from trainer_core.engine.state import RunState
+    from trainer_ray.online.options import Options
+    from trainer_ray.online.supervision import Supervisor
+
+__all__ = ["set_aside", "wait_for_frames"]
+
+_GLANCE_S = 0.1
+
+
+def wait_for_frames(
+    state: RunState,
+    supervisor: Supervisor,
+    options: Options,
+    *,
+    show: Callable[..., None],
+    elapsed_s: Callable[[], float],
+) -> bool:
+    """Wait until the buffer has enough; return whether it has, and the run is to go on.
+
+    Args:
+        state: The run; a signal or `max_time_s` ends the waiting.
+        supervisor: Knows what is in the buffer.
+        options: How much is enough, and how long to wait for it.
+        show: Shows how far it is, as `state.track`.
+        elapsed_s: Returns how long the run has taken, in seconds.
+
+    Raises:
+        TrainerError: There is not enough in time, or nobody plays any more.
+    """
+    deadline = time.monotonic() + options.fill_timeout_s
+    limit_s = state.experiment.settings.max_time_s
+    while True:
+        frames = int(supervisor.buffer.get("frames", 0))
+        if frames >= options.min_frames:
+            return True
+        if state.interrupted() or (limit_s is not None and elapsed_s() >= limit_s):
+            return False
+        supervisor.check()
+        text = _tell_episodes(supervisor)
+        if time.monotonic() > deadline:
+            raise TrainerError(_explain(options, frames, text))
+        state.beat()
+        show(frames, options.min_frames, f"frames; {text}", "replay buffer")
+        time.sleep(_GLANCE_S)
+
+
+def set_aside(out_dir: Path) -> None:
+    """Move the episodes of an earlier run away: another one begins anew in its folder.
+
+    Raises:
+        StorageError: They cannot be moved.
+    """
+    replay, number = out_dir / "replay", 1
+    if not replay.exists():
+        return
+    while (target := out_dir / "previous" / f"replay-{number:03d}").exists():
+        number += 1
+    make_folder(target.parent)
+    with storage_errors(target):
+        replay.rename(target)
+
+
+def _tell_episodes(supervisor: Supervisor) -> str:
+    described = supervisor.buffer
+    successes = int(described.get("successes", 0))
+    came = successes + int(described.get("failures", 0))
+    refused = int(described.get("refused", 0))
+    text = f"{came} episodes came, {successes} of them succeeded"
+    text += f", {refused} were refused" if refused else ""
+    return text + (f"; {supervisor.last_error}" if supervisor.last_error else "")
+
+
+def _explain(options: Options, frames: int, text: str) -> str:
+    kept = "; keep: successes keeps only these" if options.keep == "successes" else ""
+    return (
+        f"the replay buffer has {frames} of {options.min_frames} frames after "
+        f"{options.fill_timeout_s:g} s (fill_timeout_s): {text}{kept}.\n  Begin with a better "
+        "policy (offline_steps, or weights: of a component), wait longer, or lower min_frames"
+    )
