@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Row:
         changes: Overrides of the recipe.
         commit: Of this repository.
         torch: Its version.
+        options: Keys of `runner:` in the recipe; empty with `local`.
     """
 
     runner: str
@@ -67,6 +68,7 @@ class Row:
     changes: list[str]
     commit: str
     torch: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -137,6 +139,7 @@ def measure(runner: str, seed: int, changes: Sequence[str], work: Path) -> Row:
         changes=list(changes),
         commit=commit(),
         torch=torch.__version__,
+        options={} if runner == "local" else config["runner"],
     )
 
 

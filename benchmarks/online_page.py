@@ -21,9 +21,12 @@ _ABOUT = """# Learning online: a peg into a hole
 Written by `OMP_NUM_THREADS=1 python -m benchmarks.online`; raw rows in [online.json](online.json).
 
 - The recipe `il/peg_insert_online`: 50 demonstrations by Meta-World's script, with noise of {noise}
-  on the executed actions; {offline} steps on these alone, then steps up to {steps} whose batches
-  are half the policy's own successful episodes. Against it: the same file with `--runner local`,
-  {steps} steps on the demonstrations alone. Training seeds {seeds}.
+  on the executed actions; {offline} steps on these alone, then up to {steps} on both. The runner:
+  {options}.
+- Against it: the same file with `--runner local`, {steps} steps on the demonstrations alone.
+  Training seeds {seeds}.
+- What was tuned: the share and the longest episode of the rollouts, by four trainings of these
+  seeds and their success on the first half of these goals.
 - {goals} goals a training, none of them demonstrated or played by a rollout, at most 300 steps
   each. The averaged weights play.
 - Intervals: Wilson, 95 %; of a difference: Newcombe's, from both. They treat all episodes as
@@ -42,7 +45,9 @@ def to_page(rows: Sequence[Mapping[str, Any]], goals: int) -> str:
         goals: Episodes that each of them was measured with.
     """
     first = rows[0]
+    options = next((row["options"] for row in rows if row["options"]), {})
     about = _ABOUT.format(
+        options=", ".join(f"`{key}: {value}`" for key, value in options.items()) or "-",
         noise=first["noise"],
         offline=first["offline_steps"],
         steps=first["steps"],

@@ -26,6 +26,7 @@ def row(runner: str, seed: int, before: int, after: int) -> dict[str, Any]:
         "changes": [],
         "commit": "abc1234",
         "torch": "2.13",
+        "options": {} if runner == "local" else {"online_share": 0.8},
     }
 
 
