@@ -45,7 +45,7 @@ def to_page(rows: Sequence[Mapping[str, Any]], goals: int) -> str:
         goals: Episodes that each of them was measured with.
     """
     first = rows[0]
-    options = next((row["options"] for row in rows if row["options"]), {})
+    options: Mapping[str, Any] = next((row["options"] for row in rows if row["options"]), {})
     about = _ABOUT.format(
         options=", ".join(f"`{key}: {value}`" for key, value in options.items()) or "-",
         noise=first["noise"],
