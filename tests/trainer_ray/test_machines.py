@@ -118,6 +118,32 @@ def test_a_run_goes_on_without_a_machine_that_died_although_the_object_store_is_
         _require_refusal_without_room()
 
 
+@pytest.mark.slow
+def test_a_run_that_lost_its_room_ends_and_says_where_it_goes_on(
+    on_both: dict[str, Any], add_machine: AddMachine, tmp_path: Path
+) -> None:
+    second, root = add_machine(), tmp_path / "run" / "checkpoints"
+    on_both["runner"] |= {"num_workers": 3, "max_failures": 3, "rejoin_timeout_s": 3}
+    on_both["trainer"] |= {"max_steps": 1_000_000, "log_every_n_steps": 1000}
+    on_both["callbacks"][0] |= {"every_n_steps": 1000}
+
+    def kill() -> None:
+        wait_for(lambda: list_steps(root))
+        os.kill(second.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(TrainerError) as caught:
+        trainer_core.run(on_both)
+    killer.join(LIMIT_S)
+    newest = list_steps(root)[0][0]
+    assert str(caught.value) == (
+        "runner ray: a machine is gone, and those left have room for 2 of 3 workers "
+        "(127.0.0.1 has CPU: 2); none came in 3 s (rejoin_timeout_s); the same command goes on "
+        f"from step {newest} when the cluster has room"
+    )
+
+
 def _workers_of(node: Any) -> list[psutil.Process]:
     """Return the processes that train on a machine."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
