@@ -1,4 +1,4 @@
-"""A run that learns online in a cluster of its own, whose processes are killed one by one."""
+"""A run that learns online, whose processes are killed."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ _FRAMES = 8  # of an episode of the toy
 _SLOWEST_S = 120.0
 _LINGER_S = 20.0  # Ray's own end a moment after their driver
 _PAUSE_S = 0.05
+_STEP_S = 0.01  # at least: no life must end by itself
 _INTERRUPTED = 75
 
 
@@ -49,14 +50,22 @@ class OnlineRun:
 
     Args:
         folder: An empty folder to work in.
-        slow_s: How long a step takes at least, in seconds; a life must not end by itself.
+        options: Of the runner; without an `address` the run has a cluster of its own.
+        find: Returns the processes of a kind; None: looks among the descendants of the driver,
+            which have to end with it.
     """
 
-    def __init__(self, folder: Path, slow_s: float = 0.01) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: dict[str, Any] | None = None,
+        find: Callable[[str], list[int]] | None = None,
+    ) -> None:
         self.out_dir = folder / "run"
         self._log = folder / "log.txt"
         self._config = folder / "online.json"
-        self._config.write_text(json.dumps(_experiment(self.out_dir, slow_s)))
+        self._config.write_text(json.dumps(_experiment(self.out_dir, options or {})))
+        self._find = find or self._find_descendants
         self._process: subprocess.Popen[bytes] | None = None
         self._committed = 0
 
@@ -148,7 +157,7 @@ class OnlineRun:
             return f"episode {kept[counts != _FRAMES][0]} is not there exactly once"
         return ""
 
-    def _find(self, kind: str) -> list[int]:
+    def _find_descendants(self, kind: str) -> list[int]:
         """Return the processes of a kind: one, or none while it is started again."""
         assert self._process is not None
         return [pid for pid in descendants(self._process.pid) if _title(pid, KINDS[kind])]
@@ -204,15 +213,15 @@ def _numbers(buffer: ReplayBuffer, frames: int) -> Any:
     return buffer._ring.arrays["number"][rows]  # noqa: SLF001 - the same
 
 
-def _experiment(out_dir: Path, slow_s: float) -> dict[str, Any]:
+def _experiment(out_dir: Path, options: dict[str, Any]) -> dict[str, Any]:
     layers = [{"_type_": "nn.Linear", "in_features": 3, "out_features": 2}]
     runner = {"_type_": "ray_online", "min_frames": 8, "publish_every": 5, "keep": "all"}
     return {
         "schema_version": 1,
         "run": {"name": "online", "out_dir": str(out_dir), "device": "cpu", "resume": "auto"},
-        "runner": {**runner, "rollout": {"pause_s": 0.05}},
+        "runner": {**runner, "rollout": {"pause_s": 0.05}, **options},
         "model": {"sequential": {"layers": layers}},
-        "data": {"_type_": "toy", "batch_size": 8, "slow_s": slow_s},
+        "data": {"_type_": "toy", "batch_size": 8, "slow_s": _STEP_S},
         "io": {"_type_": "mapping", "model_kwargs": {"x": ["x"]}, "targets": {"y": ["first"]}},
         "loss": {"_type_": "torch", "fn": {"_type_": "nn.MSELoss"}},
         "optimizer": {"_type_": "torch", "type": "AdamW", "kwargs": {"lr": 0.001}},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
+import ray
 import yaml
 
+from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.online.replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
@@ -91,3 +94,11 @@ def toy_file(toy_experiment: dict[str, Any], tmp_path: Path) -> Path:
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(toy_experiment))
     return file
+
+
+@pytest.fixture
+def program(address: str) -> Iterator[None]:
+    """A program that has joined the cluster itself."""
+    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -23,7 +22,6 @@ from trainer_core.experiment.loading import load_experiment
 from trainer_core.loggers.jsonl import read_metrics
 from trainer_core.sampling import order_of
 from trainer_core.trainers import DefaultTrainer
-from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
 from trainer_ray.online.filling import set_aside
@@ -32,7 +30,6 @@ from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.supervision import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LIMIT_S = 120
@@ -92,14 +89,6 @@ def joined(toy_experiment: dict[str, Any], address: str, tmp_path: Path) -> dict
     runner = {**toy_experiment["runner"], "address": address}
     runner |= {"replay_buffer": str(tmp_path), "policy_state_manager": f"{tmp_path} weights"}
     return {**toy_experiment, "runner": runner}
-
-
-@pytest.fixture
-def program(address: str) -> Iterator[None]:
-    """A program that has joined the cluster itself."""
-    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()
 
 
 def first_weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:

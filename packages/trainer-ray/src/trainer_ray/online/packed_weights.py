@@ -72,7 +72,7 @@ class Packer:
         if self._packed.device.type == "cpu":
             self._host = self._packed
             return
-        self._host.copy_(self._packed, non_blocking=True)
+        self._host.copy_(self._packed, non_blocking=self._event is not None)
         if self._event is not None:
             self._event.record()
 
