@@ -25,8 +25,8 @@ def online(program: None, address: str, tmp_path: Path) -> Iterator[OnlineRun]:
         if kind == "rollout":
             return [int((tmp_path / "run" / "rollouts" / "rollout-0" / "pid").read_text())]
         name = names["replay_buffer" if kind == "buffer" else "policy_state_manager"]
-        pid: int = ray.get(ray.get_actor(name, namespace=NAMESPACE).pid.remote())
-        return [pid]
+        actor: Any = ray.get_actor(name, namespace=NAMESPACE)
+        return [ray.get(actor.pid.remote())]
 
     run = OnlineRun(tmp_path, options, find)
     yield run

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainer_core.errors import TrainerError
+from trainer_core.errors import StorageError, TrainerError, UserError
 from trainer_ray.mailbox import NAMESPACE
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NamedActor", "explain", "start_actor"]
 
+_START_S = 30.0
 _GLANCE_S = 0.5
 _PAUSE_S = 0.2
 
@@ -44,14 +45,25 @@ class NamedActor:
         self._handle: Any = None
 
     def start(self) -> None:
-        """Join the actor, or make it.
+        """Join the actor, or make it; one that is about to end with its owner is waited for.
 
         Raises:
             UserError: It refuses what it is made of.
             TrainerError: It does not answer.
         """
-        self.is_joined = self._exists()
-        self._handle = self._make()
+        deadline = time.monotonic() + _START_S
+        while True:
+            self.is_joined = self._exists()
+            try:
+                self._handle = self._make()
+            except (UserError, StorageError):
+                raise
+            except TrainerError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """Ask something; return the reference of the answer at once."""

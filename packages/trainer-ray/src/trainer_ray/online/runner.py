@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trainer_ray.cluster import import_ray
 from trainer_ray.online.options import Options
 
 if TYPE_CHECKING:
-    from policy_constructor.ranges import (
-        Count,
-        NonNegative,
-        Positive,
-        PositiveNumber,
-        Probability,
-    )
+    from annotated_types import Ge, Gt, Le
+
+    from policy_constructor.ranges import Count, NonNegative, Positive, PositiveNumber
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
 
@@ -62,7 +58,7 @@ class RayOnlineRunner:
         *,
         rollout_workers: Positive = 1,
         rollout: dict[str, Any] | None = None,
-        online_share: Probability = 0.5,
+        online_share: Annotated[float, Gt(0), Le(1)] = 0.5,
         offline_steps: Count = 0,
         min_frames: Positive = 1000,
         fill_timeout_s: PositiveNumber = 600.0,
@@ -71,8 +67,8 @@ class RayOnlineRunner:
         sampling: Literal["uniform", "prioritized"] = "uniform",
         priority_exponent: NonNegative = 0.6,
         publish_every: Positive = 50,
-        prefetch: Positive = 2,
-        target_success: Probability | None = None,
+        prefetch: Annotated[int, Ge(2)] = 2,
+        target_success: Annotated[float, Gt(0), Le(1)] | None = None,
         replay_buffer: str = "replay_buffer",
         policy_state_manager: str = "policy_state_manager",
         address: str = "",
