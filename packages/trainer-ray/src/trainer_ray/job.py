@@ -123,6 +123,8 @@ class Job:
                 self._make_trainer(folder).fit()
             except Exception as error:  # noqa: BLE001 - explained by the thread that waits
                 self._failure = error
+            except SystemExit:  # Ray's own end of a thread that waits when the driver leaves
+                return
 
     def _make_trainer(self, folder: str) -> TorchTrainer:
         options = self._options
