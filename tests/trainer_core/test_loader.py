@@ -73,3 +73,39 @@ def test_arrays_of_a_batch_become_tensors() -> None:
 def test_data_set_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(TypeError, match="the data set int has neither __getitems__ nor"):
         make_reader(3, 0)
+
+
+class Numbers(TensorDataset):
+    """Numbers that are read for several steps at once, and how many were each time."""
+
+    def __init__(self, samples_at_once: int) -> None:
+        super().__init__({"x": torch.arange(20).reshape(10, 2)})
+        self.samples_at_once = samples_at_once
+        self.asked: list[int] = []
+
+    def __getitems__(self, indices: Any) -> dict[str, Any]:
+        self.asked.append(len(indices))
+        return {**super().__getitems__(indices), "name": [f"sample {index}" for index in indices]}
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("position", [0, 8])
+def test_steps_that_are_read_at_once_are_those_read_one_by_one(
+    rank: int, world_size: int, position: int
+) -> None:
+    ranks = {"rank": rank, "world_size": world_size}
+    several = Numbers(samples_at_once=12 // world_size)
+    found = take(several, position, 7, **ranks)
+    expected = take(Numbers(samples_at_once=0), position, 7, **ranks)
+    assert several.asked == [12 // world_size] * 3
+    for batch, other in zip(found, expected, strict=True):
+        assert torch.equal(batch["x"], other["x"])
+        assert batch["name"] == other["name"]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"samples_at_once": 12}])
+def test_every_batch_is_prepared(options: dict[str, int]) -> None:
+    dataset = Numbers(options.pop("samples_at_once", 0))
+    halved = take(dataset, 0, 4, prepare=lambda batch: {"x": batch["x"] / 2}, **options)
+    plain = take(dataset, 0, 4)
+    assert all(torch.equal(one["x"], two["x"] / 2) for one, two in zip(halved, plain, strict=True))

@@ -93,3 +93,26 @@ def test_unusable_statistics_are_named(stats: dict[str, Any], message: str) -> N
 def test_unknown_key_cannot_be_undone() -> None:
     with pytest.raises(KeyError, match="no key 'minmax'; did you mean 'min_max'"):
         Normalizer(STATS).unnormalize("minmax", torch.ones(2))
+
+
+def test_batches_of_a_run_are_normalized_bit_for_bit_alike() -> None:
+    stats = {"mode": "mean_std", "mean": [0.1, 5.0], "std": [0.7, 3.0]}
+    scalar = {"mode": "min_max", "min": [0.0], "max": [3.0]}
+    keys = ("row", "window", "long", "double", "whole")
+    normalizer = Normalizer({**dict.fromkeys(keys, stats), "scalar": scalar, "absent": scalar})
+    batch = {
+        "row": torch.randn(4, 2),
+        "window": torch.randn(4, 5, 2),
+        "long": torch.randn(2, 9000, 2),
+        "double": torch.randn(4, 2, dtype=torch.float64),
+        "whole": torch.arange(8).reshape(4, 2),
+        "scalar": torch.randn(4),
+        "other": torch.ones(4),
+    }
+    normalize = normalizer.for_batches()
+    for _ in range(2):
+        found, expected = normalize(batch), normalizer.normalize(batch)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.equal(found[key], value), key
+            assert found[key].dtype == value.dtype

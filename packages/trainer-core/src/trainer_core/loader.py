@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from trainer_core.protocols import Batch
@@ -79,6 +80,8 @@ class BatchSource:
         world_size: Number of processes; divides the global batch.
         num_workers: Loader processes; 0: read in this one.
         pin_memory: Whether batches go to a CUDA device.
+        prepare: Normalises a batch on the device; a data set whose `samples_at_once` is larger
+            than a batch is read, and prepared, for as many steps at once.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class BatchSource:
         world_size: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        prepare: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.dataset = dataset
         self.order = order
@@ -99,12 +103,20 @@ class BatchSource:
         self.offset = rank * self.local_batch
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.prepare = prepare
 
     def iterate(self, position: int) -> Callable[[], Batch]:
         """Return a function that returns the next batch, beginning at a global position."""
+        prepare = self.prepare
         if self.num_workers:
-            return iter(open_loader(self, position)).__next__
+            bring = iter(open_loader(self, position)).__next__
+            return bring if prepare is None else lambda: prepare(bring())
         read = make_reader(self.dataset, self.order.seed)
+        if prepare is not None:
+            read = _prepared(read, prepare)
+        steps = getattr(self.dataset, "samples_at_once", 0) // self.local_batch
+        if steps > 1:
+            return self._iterate_ahead(read, position, steps)
         indices, stride, length = self.order.indices, self.global_batch, self.local_batch
         start = position + self.offset - stride
 
@@ -114,6 +126,42 @@ class BatchSource:
             return read(indices(start, start + length), start)
 
         return fetch
+
+    def _iterate_ahead(self, read: Reader, position: int, steps: int) -> Callable[[], Batch]:
+        """Read the batches of some steps at once.
+
+        What a batch takes besides its bytes, most of a small one, is then paid once for them all.
+        """
+        ahead: deque[Batch] = deque()
+        stride, length = self.global_batch, self.local_batch
+        first = position + self.offset
+
+        def fetch() -> Batch:
+            nonlocal first
+            if not ahead:
+                starts = range(first, first + steps * stride, stride)
+                parts = [self.order.indices(start, start + length) for start in starts]
+                ahead.extend(_cut(read(np.concatenate(parts), first), length))
+                first += steps * stride
+            return ahead.popleft()
+
+        return fetch
+
+
+def _prepared(read: Reader, prepare: Callable[[Batch], Batch]) -> Reader:
+    return lambda indices, position: prepare(read(indices, position))
+
+
+def _cut(batch: Batch, size: int) -> Iterator[Batch]:
+    """Yield the batches of `size` samples that were read as one."""
+    parts = [
+        torch.split(value, size)
+        if isinstance(value, torch.Tensor)
+        else [value[first : first + size] for first in range(0, len(value), size)]
+        for value in batch.values()
+    ]
+    for values in zip(*parts, strict=True):
+        yield dict(zip(batch, values, strict=True))
 
 
 def open_loader(source: BatchSource, position: int) -> DataLoader[Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainer_core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from trainer_core.protocols import Batch
 
@@ -26,6 +26,7 @@ _STATISTICS = {
 }
 MODES = tuple(_STATISTICS)
 _CONSTANT_BELOW = 1e-4
+_SPREAD_NUMBERS = 1 << 14
 
 
 class Normalizer(nn.Module):
@@ -81,6 +82,39 @@ class Normalizer(nn.Module):
             if key in normalized:
                 normalized[key] = self.normalize_key(key, normalized[key])
         return normalized
+
+    def for_batches(self) -> Callable[[Batch], Batch]:
+        """Return `normalize` for the batches of a run, while the statistics stay as they are.
+
+        Statistics are spread over whole samples once, instead of for every frame of every batch.
+        """
+        spread: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}
+
+        def normalize(batch: Batch) -> Batch:
+            normalized = dict(batch)
+            for key, slot in self._slots.items():
+                value = normalized.get(key)
+                if value is None:
+                    continue
+                if value.dtype != torch.float32:
+                    normalized[key] = self.normalize_key(key, value)
+                    continue
+                sample = key, value.shape[1:]
+                if sample not in spread:
+                    spread[sample] = self._spread(slot, value.shape[1:])
+                center, inverse = spread[sample]
+                normalized[key] = torch.sub(value, center).mul_(inverse)
+            return normalized
+
+        return normalize
+
+    def _spread(self, slot: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Return centre and inverse for every number of a sample, if there are not too many."""
+        buffers: Any = self._buffers
+        center, inverse = buffers[f"center_{slot}"], buffers[f"inverse_{slot}"]
+        if center.dim() >= len(shape) or math.prod(shape) > _SPREAD_NUMBERS:
+            return center, inverse
+        return center.expand(shape).contiguous(), inverse.expand(shape).contiguous()
 
     def normalize_key(self, key: str, value: Tensor) -> Tensor:
         """Return a normalised tensor `(..., *shape of the statistics)`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,9 +57,7 @@ class Window:
 
     def rows(self, edges: EdgeDistances) -> NDArray[np.int64]:
         """Return the row of each frame, `(B, T)`, clamped to the episode."""
-        inside = np.clip(self.offsets, -edges.before[:, None], edges.after[:, None])
-        rows: NDArray[np.int64] = edges.rows[:, None] + inside
-        return rows
+        return self._clamped(edges, slice(None))
 
     def is_pad(self, edges: EdgeDistances) -> NDArray[np.bool_]:
         """Return True where a frame lies outside the episode, `(B, T)`."""
@@ -80,21 +78,43 @@ class Window:
             column: Values by row, C-contiguous `(rows, ...)`.
             edges: The batch.
         """
-        length = len(self)
+        return self.reader(column)(edges)
+
+    def reader(self, column: NDArray[Any]) -> Callable[[EdgeDistances], NDArray[Any]]:
+        """Return `gather` for one column, which spends nothing on it again for every batch."""
+        length, first = len(self), self.first
         if not self.is_contiguous or length > len(column):
-            return column[self.rows(edges)]
-        view = np.lib.stride_tricks.as_strided(
-            column,
-            (len(column) - length + 1, length, *column.shape[1:]),
-            (column.strides[0], *column.strides),
-            writeable=False,
-        )
-        over = (edges.before < -self.first) | (edges.after < self.last)
-        values: NDArray[Any] = view[np.where(over, 0, edges.rows + self.first)]
-        crossing = np.flatnonzero(over)
-        if crossing.size:
-            inside = np.clip(
-                self.offsets, -edges.before[crossing, None], edges.after[crossing, None]
-            )
-            values[crossing] = column[edges.rows[crossing, None] + inside]
-        return values
+            return lambda edges: column[self.rows(edges)]
+        shape, count = (length, *column.shape[1:]), len(column) - length + 1
+        # Of items that numpy copies without looking into them.
+        window = np.dtype((np.void, length * column.strides[0]))
+        view: NDArray[Any] = np.ndarray((count,), window, column, 0, column.strides[:1])
+
+        def read(edges: EdgeDistances) -> NDArray[Any]:
+            start = edges.rows + first
+            (crossing,) = self._reaches_over(edges).nonzero()
+            start[crossing] = 0
+            values = view[start].view(column.dtype).reshape(-1, *shape)
+            if crossing.size:
+                values[crossing] = column[self._clamped(edges, crossing)]
+            return values
+
+        return read
+
+    def _reaches_over(self, edges: EdgeDistances) -> NDArray[np.bool_]:
+        """Return True where a frame lies outside the episode, `(B,)`."""
+        if self.first >= 0:
+            return edges.after < self.last
+        if self.last <= 0:
+            return edges.before < -self.first
+        return (edges.before < -self.first) | (edges.after < self.last)
+
+    def _clamped(self, edges: EdgeDistances, places: Any) -> NDArray[np.int64]:
+        """Return the rows of the frames of some samples."""
+        inside = self.offsets[None]
+        if self.first < 0:
+            inside = np.maximum(inside, -edges.before[places, None])
+        if self.last > 0:
+            inside = np.minimum(inside, edges.after[places, None])
+        rows: NDArray[np.int64] = edges.rows[places, None] + inside
+        return rows

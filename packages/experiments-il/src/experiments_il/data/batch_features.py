@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,12 @@ __all__ = [
     "batch_names",
     "describe_key",
     "empty_batch",
+    "rows_at_once",
 ]
 
 FARTHEST = 1_000_000
 """Frames that a window may reach from a sample: hours of any recording."""
+_NUMBERS_AT_ONCE = 1 << 20
 INDEX_KEY = "index"
 DEFAULT_REFERENCE = "observation.state"
 """What relative actions are relative to if nothing else is said."""
@@ -65,6 +68,22 @@ def describe_key(
         (name, BatchFeature((length, *feature.item_shape), dtype)),
         (f"{name}_is_pad", BatchFeature((length,), "bool")),
     ]
+
+
+def rows_at_once(
+    features: Mapping[str, Feature], names: Sequence[str], batch: Mapping[str, BatchFeature]
+) -> int:
+    """Return how many samples are best read at once; 0 where frames or strings are among them.
+
+    Args:
+        features: Those of the data set.
+        names: The keys that are read.
+        batch: What each key of the batch holds.
+    """
+    if not all(name in features and features[name].is_numeric for name in names):
+        return 0
+    numbers = sum(math.prod(each.shape) for each in batch.values())
+    return _NUMBERS_AT_ONCE // numbers
 
 
 def empty_batch(

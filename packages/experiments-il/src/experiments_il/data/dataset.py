@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import numpy as np
 import torch
 
-from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key
+from experiments_il.data.batch_features import BatchFeature, batch_names, describe_key, rows_at_once
+from experiments_il.data.chosen_rows import rows_of, select_episodes
 from experiments_il.data.chunked_order import ChunkedOrder, Chunks, Runs
 from experiments_il.data.episode_windows import EpisodeWindows
 from experiments_il.data.frame_memory import FrameArray
@@ -37,7 +38,7 @@ _ROWS_HASHED = 4096
 
 
 class _Reader(Protocol):
-    def __call__(self, edges: EdgeDistances) -> Any: ...
+    def __call__(self, edges: EdgeDistances, /) -> Any: ...
 
 
 @final
@@ -82,8 +83,8 @@ class WindowDataset:
                 message = f"{store.source.root}: the data set has no key '{name}'{known}"
                 raise DatasetError(message)
         self._store = store
-        self._episodes = _select_episodes(store, episodes)
-        self._rows = _rows_of(store, self._episodes)
+        self._episodes = select_episodes(store, episodes)
+        self._rows = rows_of(store, self._episodes)
         self._windows = {key: Window(values) for key, values in offsets.items()}
         self._names = names
         self._relative = {each.key: each for each in relative}
@@ -115,6 +116,11 @@ class WindowDataset:
     def episodes(self) -> tuple[int, ...]:
         """Return the episodes that samples come from, ascending."""
         return tuple(self._episodes.tolist())
+
+    @property
+    def samples_at_once(self) -> int:
+        """Return how many samples are best read at once; 0 where frames make each large."""
+        return rows_at_once(self._store.source.features, self._names, self._features)
 
     @property
     def fps(self) -> float:
@@ -268,9 +274,10 @@ class WindowDataset:
             return self._frame_reader(column, window)
         if feature.is_frame:
             return _rows_reader(FrameArray(column), window)
+        read = _column_reader(column, window)
         if feature.dtype in {"float16", "float64"}:
-            return lambda edges: _gather(column, window, edges).astype(np.float32)
-        return lambda edges: _gather(column, window, edges)
+            return lambda edges: read(edges).astype(np.float32)
+        return read
 
 
 def _rows_reader(frames: FrameReader, window: Window | None) -> _Reader:
@@ -279,27 +286,7 @@ def _rows_reader(frames: FrameReader, window: Window | None) -> _Reader:
     return lambda edges: frames.gather(window.rows(edges))
 
 
-def _gather(column: NDArray[Any], window: Window | None, edges: EdgeDistances) -> NDArray[Any]:
-    return column[edges.rows] if window is None else window.gather(column, edges)
-
-
-def _select_episodes(store: ColumnStore, episodes: Sequence[int] | None) -> NDArray[np.int64]:
-    count = len(store.source.episodes)
-    if episodes is None:
-        return np.arange(count)
-    outside = sorted(episode for episode in episodes if not 0 <= episode < count)
-    if outside or not len(episodes):
-        wrong = (
-            f"no episode {outside[0]}" if outside else "no episodes to choose from an empty list"
-        )
-        message = f"{store.source.root}: {wrong}; the data set has episodes 0 to {count - 1}"
-        raise DatasetError(message)
-    return np.unique(np.asarray(list(episodes), np.int64))
-
-
-def _rows_of(store: ColumnStore, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    episodes = store.source.episodes
-    ranges = [
-        np.arange(episodes.start[episode], episodes.stop[episode]) for episode in chosen.tolist()
-    ]
-    return np.concatenate(ranges)
+def _column_reader(column: NDArray[Any], window: Window | None) -> _Reader:
+    if window is None:
+        return lambda edges: column.take(edges.rows, 0)
+    return window.reader(column)

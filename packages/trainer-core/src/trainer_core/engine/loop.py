@@ -193,7 +193,6 @@ class _Run:
         guard, watched, passed_over = self.guard, self.guard.trainer, self.guard.passed_over
         experiment.models.train()
         fetch = _batches(state)
-        prepare = _preparation(experiment)
         train_step = _step_function(experiment.trainer)
         advance = tuple(
             handle.scheduler.step
@@ -215,8 +214,6 @@ class _Run:
             start = clock()
             reseed(step, first_micro_batch)
             batch = fetch()
-            if prepare is not None:
-                batch = prepare(batch)
             fetched = clock()
             if step in passed_over:
                 metrics = guard.pass_over()
@@ -354,6 +351,7 @@ def _batches(state: RunState) -> Callable[[], Batch]:
         world_size=state.ranks.world_size,
         num_workers=experiment.num_workers,
         pin_memory=experiment.device.type == "cuda",
+        prepare=_preparation(experiment),
     )
     return source.iterate(state.samples)
 
@@ -372,7 +370,7 @@ def _flops_share(experiment: Experiment) -> float:
 def _preparation(experiment: Experiment) -> Callable[[Batch], Batch] | None:
     """Return what brings a batch to the device and normalises it; None if nothing is to do."""
     device, normalizer = experiment.device, experiment.normalizer
-    normalize = normalizer.normalize if normalizer.keys else None
+    normalize = normalizer.for_batches() if normalizer.keys else None
     if device.type == "cpu":
         return normalize
 
