@@ -114,6 +114,8 @@ def test_check_of_the_recipe_finds_a_key_that_no_batch_has(
 def test_descriptions_import_nothing_heavy() -> None:
     code = (
         "import sys, experiments_il.data.batch_shapes, experiments_il.sim.recorded\n"
+        "import experiments_il.data.mixture_shapes, experiments_il.sim.modes_simulator\n"
+        "import experiments_il.trainers.chunk_check, experiments_il.optim_check\n"
         "print([name for name in ('torch', 'numpy', 'pyarrow') if name in sys.modules])"
     )
     done = subprocess.run(

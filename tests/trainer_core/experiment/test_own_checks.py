@@ -74,3 +74,35 @@ def test_section_with_other_mistakes_is_left_alone(experiment_file: Path) -> Non
     changed = "evaluation={_type_: judge, speed: fats, episode: 3}"
     (problem,) = load_experiment(experiment_file, [changed], strict=False).problems
     assert problem.code == "unknown-key"
+
+
+RUNNER = """\
+class Playing:
+    laid_over = {"rollout": "evaluation"}
+    def __init__(self, rollout: dict[str, object] | None = None): ...
+    def run(self, experiment): ...
+"""
+
+
+@pytest.mark.usefixtures("judge")
+@pytest.mark.parametrize(
+    ("rollout", "path", "message"),
+    [
+        ("epsodes: 3", "runner.rollout.epsodes", "eval.judge has no parameter 'epsodes'"),
+        ("episodes: few", "runner.rollout.episodes", "expected an integer, found 'few'"),
+    ],
+)
+def test_keys_laid_over_another_section_are_those_of_its_component(
+    rollout: str,
+    path: str,
+    message: str,
+    fake_wheel: Callable[..., Path],
+    experiment_file: Path,
+) -> None:
+    groups = {"trainer_core.runners": {"playing": "playing:Playing"}}
+    fake_wheel("playing", groups, {"playing.py": RUNNER})
+    sections = ["evaluation={_type_: judge}", "runner={_type_: playing, rollout: {speed: fast}}"]
+    assert load_experiment(experiment_file, sections, strict=False).problems == []
+    changed = [*sections, f"runner.rollout={{{rollout}}}"]
+    (problem,) = load_experiment(experiment_file, changed, strict=False).problems
+    assert (problem.path, problem.message) == (path, message)

@@ -311,6 +311,9 @@ class Runner(Protocol):
     Constructed with the keys of the `runner:` section. A runner that can train several experiments
     side by side may also have `sweep(experiments)`, which returns a `RunResult` for each of them in
     their order; `trainer run --sweep` then hands it the grid.
+
+    A parameter that holds keys to lay over those of another section is named in a literal
+    `laid_over = {"rollout": "evaluation"}`; `trainer check` looks these keys up there.
     """
 
     def run(self, experiment: Any) -> Any:

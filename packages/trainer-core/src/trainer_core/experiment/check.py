@@ -89,6 +89,7 @@ class ComponentCheck:
             if ref is not None:
                 prefix = f"{ref.dist}::" if "::" in node.value["_type_"].value else ""
                 self.full_ids[path] = prefix + ref.full_id
+        self._check_laid_over()
         paths = component_paths(self.resolved)
         for path in paths:
             self._check_initializer((*path, "init"))
@@ -111,6 +112,31 @@ class ComponentCheck:
                 node = self.resolved.node(*path, key)
                 if node is not None:
                     yield (*path, key), node, POSITIONS[key], ENGINE_KEYS.get(key, _NO_KEYS)
+
+    def _check_laid_over(self) -> None:
+        """Check the runner's parameters that hold keys to lay over those of another section."""
+        for name, section in _literal(self._section_ref("runner"), "laid_over").items():
+            node, ref = self.resolved.node("runner", name), self._section_ref(section)
+            if node is None or node.poisoned or not node.is_mapping or ref is None:
+                continue
+
+            def report(place: Path, message: str, /, **details: Any) -> None:
+                if details.get("code") != "missing-key":  # the section itself has the others
+                    self._report(place, message, **details)
+
+            check_arguments(
+                _file_signature(ref),
+                node,
+                ("runner", name),
+                owner=ref.full_id,
+                supplied=SUPPLIED.get(ref.kind, _NO_KEYS),
+                skip=ENGINE_KEYS.get(section, _NO_KEYS) | {"_type_"},
+                report=report,
+            )
+
+    def _section_ref(self, section: str) -> ComponentRef | None:
+        name = self.full_ids.get((section,))
+        return None if name is None else self.plugins.find(name, POSITIONS[section])
 
     def _check_initializer(self, place: Path) -> None:
         """Check that `init:` of a component names a function of one weight."""
@@ -286,8 +312,13 @@ def component_paths(resolved: ResolvedConfig) -> list[Path]:
 
 def _nested_kinds(ref: ComponentRef | None) -> dict[Any, str]:
     """Return what the class states as `nested_kinds`: the kind of components by parameter."""
+    return _literal(ref, "nested_kinds")
+
+
+def _literal(ref: ComponentRef | None, name: str) -> dict[Any, str]:
+    """Return a literal mapping that a class states."""
     found = find_attribute(ref.module, ref.attr) if ref is not None else None
-    stated = class_attribute(found, "nested_kinds") if found is not None else None
+    stated = class_attribute(found, name) if found is not None else None
     return (
         dict(ast.literal_eval(stated.node)) if stated and isinstance(stated.node, ast.Dict) else {}
     )
