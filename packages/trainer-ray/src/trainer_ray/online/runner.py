@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from trainer_ray.cluster import import_ray
 from trainer_ray.online.options import Options
@@ -52,6 +52,8 @@ class RayOnlineRunner:
         runtime_env: Ray's description of what the workers need on their machines: environment
             variables, packages.
     """
+
+    laid_over: ClassVar = {"rollout": "evaluation"}
 
     def __init__(
         self,
