@@ -29,6 +29,7 @@ _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(16))
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = hashlib.sha256(_RUN.encode()).hexdigest()
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # clusters of tests stay on loopback
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process less in every run
 
 
 @contextmanager

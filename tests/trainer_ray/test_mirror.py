@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
@@ -16,12 +17,18 @@ import torch
 from trainer_core.checkpoint.layout import MANIFEST, list_steps, read_manifest, seal_manifest
 from trainer_core.checkpoint.reader import newest_valid, open_checkpoint
 from trainer_core.checkpoint.writer import Snapshot, begin_checkpoint, commit_checkpoint
+from trainer_core.distributed.place import Place
+from trainer_core.distributed.worker import run_rank
 from trainer_core.errors import CheckpointError, MissingPackageError, StorageError, UserError
+from trainer_core.experiment.loading import load_experiment
 from trainer_ray.mirror import CheckpointMirror
-from trainer_ray.mirroring import Mirroring, agree_on_newest
+from trainer_ray.mirroring import Mirroring, agree_on_newest, mirrored
+from trainer_ray.options import Options
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trainer_core.results import RunResult
 
 LIMIT_S = 60
 
@@ -182,6 +189,31 @@ def test_checkpoints_are_copied_while_the_run_goes_on(tmp_path: Path) -> None:
     _commit(tmp_path / "run", 2)
     mirroring.trainer_fit_end()
     assert mirror.steps() == [2, 1]
+
+
+def _train(experiment: dict[str, Any], out_dir: Path, storage: Path, **trainer: Any) -> RunResult:
+    run = {**experiment["run"], "out_dir": str(out_dir)}
+    section = {**experiment["trainer"], **trainer}
+    loaded = load_experiment({**experiment, "run": run, "trainer": section})
+    place, options = Place(0, 0, 1, 1, "127.0.0.1", 0), Options(storage=str(storage))
+    with mirrored(options, out_dir, place, "auto", has_begun=False) as hooks:
+        return run_rank(loaded, place, options, resume="auto", hooks=hooks)
+
+
+def test_a_run_goes_on_from_its_storage_alone(
+    dropout_experiment: dict[str, Any], tmp_path: Path
+) -> None:
+    storage = tmp_path / "storage"
+    _train(dropout_experiment, tmp_path / "one", storage, max_steps=4)
+    result = _train(dropout_experiment, tmp_path / "another", storage, max_steps=6)
+    assert (result.status, result.step) == ("completed", 6)
+    _train(dropout_experiment, tmp_path / "whole", tmp_path / "unused", max_steps=6)
+    ends = [newest_valid(tmp_path / name / "checkpoints") for name in ("another", "whole")]
+    found, wanted = (end.manifest["files"]["model.model.safetensors"] for end in ends if end)
+    assert found == wanted
+    lines = (storage / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6]
+    assert json.loads((storage / "summary.json").read_text())["status"] == "completed"
 
 
 def test_a_storage_that_refuses_is_named(tmp_path: Path) -> None:
