@@ -126,9 +126,9 @@ def test_batches_are_mixed_and_rollouts_have_newer_and_newer_weights(
     assert {len(new) for new in spy.new("index")} == {4}
     assert spy.own() == order_of(range(60), 0).indices(0, 4 * 700).tolist()
     assert set(torch.cat(spy.new("index")).tolist()) == {-1 - GAME_SEED}
-    acted = {round(value, 4) for value in (torch.cat(spy.new("x")) * 2 + 3).flatten().tolist()}
+    acted = torch.unique(torch.cat(spy.new("x")) * 2 + 3)
     assert len(acted) > 1
-    assert acted <= {round(weight, 4) for weight in spy.weights}
+    assert (acted[:, None] - torch.tensor(spy.weights)).abs().amin(1).max() < 1e-5
     shown = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert {key for line in shown for key in line if key.startswith("online/")} == GAUGES
 

@@ -78,7 +78,7 @@ def test_batches_are_made_in_another_thread() -> None:
 
 
 def test_waiting_ends_after_its_time() -> None:
-    prefetch = Prefetch(Source(keep=(0,)), dict, limit_s=0.2)
+    prefetch = Prefetch(Source(keep=(0,)), dict, limit_s=lambda: 0.2)
     with pytest.raises(TrainerError, match=r"^no sample came from the replay buffer for 0.2 s$"):
         take(prefetch, 1)
     assert prefetch.wait_s >= 0.2

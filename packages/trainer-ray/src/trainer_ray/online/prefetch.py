@@ -54,7 +54,7 @@ class Prefetch(Generic[Batch]):
         convert: Makes a batch of a sample, in the thread.
         first: Number of the first sample.
         depth: Samples that are asked for at a time; as many may lie ready.
-        limit_s: How long `take` waits for a sample, in seconds.
+        limit_s: Returns how long `take` waits for a sample, in seconds.
         check: Called while `take` waits; raises what ends the run.
 
     Attributes:
@@ -69,7 +69,7 @@ class Prefetch(Generic[Batch]):
         *,
         first: int = 0,
         depth: int = 2,
-        limit_s: float = 120.0,
+        limit_s: Callable[[], float] = lambda: 120.0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.wait_s = 0.0
@@ -112,9 +112,10 @@ class Prefetch(Generic[Batch]):
             if self._failure is not None:
                 raise self._failure
             passed_s = time.perf_counter() - began
-            if passed_s > self._limit_s:
+            limit_s = self._limit_s()
+            if passed_s > limit_s:
                 self.wait_s += passed_s
-                msg = f"no sample came from the replay buffer for {self._limit_s:g} s"
+                msg = f"no sample came from the replay buffer for {limit_s:.3g} s"
                 raise TrainerError(msg)
 
     def _run(self) -> None:

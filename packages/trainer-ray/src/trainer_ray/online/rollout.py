@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _EPISODES_OF_A_WORKER = 1 << 32  # numbers of episodes from one worker's first to the next one's
 _ANSWER_S = 30.0
+_BUFFER_S = 600.0  # a large one reads all it has when it starts again
 _FIRST_WEIGHTS_S = 300.0
 _PAUSE_S = 0.2
 
@@ -77,7 +78,9 @@ class RolloutWorker:
             seed=int(spec["seed"]),
             final=False,
         )
-        self._client = ReplayClient(str(spec["producer"]), name=spec["replay_buffer"])
+        self._client = ReplayClient(
+            str(spec["producer"]), name=spec["replay_buffer"], patience_s=_BUFFER_S
+        )
 
     def run(self) -> None:
         """Play without end, from where an earlier process of this name was killed.

@@ -39,6 +39,7 @@ __all__ = ["Session"]
 
 _START_S = 120.0
 _PUBLISH_S = 60.0
+_SLOWEST_BYTES_PER_S = 20e6
 
 
 class Session:
@@ -176,6 +177,11 @@ class Session:
         wait = partial(wait_for_frames, show=show, elapsed_s=lambda: self._elapsed_s(state))
         if not wait(state, supervisor, self._options):
             return
+
+        def check() -> None:
+            state.beat()  # this wait has a limit of its own
+            supervisor.check()
+
         online = self._mixed.proportions.online
         source = BufferSamples(self._buffer, online, state.experiment.seed)
         prefetch = self._prefetch = Prefetch(
@@ -183,7 +189,8 @@ class Session:
             partial(to_batch, self._mixed.dataset),
             first=state.step,
             depth=self._options.prefetch,
-            check=supervisor.check,
+            limit_s=lambda: _patience_s(int(supervisor.buffer.get("disk_bytes", 0))),
+            check=check,
         )
 
         def take() -> Batch:
@@ -221,13 +228,19 @@ class Session:
         return 0.0 if self._prefetch is None else self._prefetch.wait_s
 
 
+def _patience_s(disk_bytes: int) -> float:
+    """Return how long the buffer may take to start again: it reads and hashes all it has."""
+    return _START_S + disk_bytes / _SLOWEST_BYTES_PER_S
+
+
 def _make_buffer(options: Options, mixed: MixedData, out_dir: Path) -> NamedActor:
+    files = [file for file in (out_dir / "replay").glob("*") if file.is_file()]
     make = partial(
         start_buffer,
         str(out_dir / "replay"),
         _describe_keys(mixed.dataset),
         name=options.replay_buffer,
-        timeout_s=_START_S,
+        timeout_s=_patience_s(sum(file.stat().st_size for file in files)),
         capacity=options.capacity,
         keep=options.keep,
         sampling=options.sampling,
