@@ -297,3 +297,10 @@ def test_episodes_of_an_earlier_run_are_set_aside_where_one_begins_anew(tmp_path
         assert (tmp_path / "previous" / f"replay-{number:03d}" / "segment").exists()
     set_aside(tmp_path)
     assert not (tmp_path / "replay").exists()
+
+
+def test_the_time_limit_of_a_run_counts_while_it_waits(joined: dict[str, Any]) -> None:
+    joined["trainer"]["max_time_s"] = 3
+    joined["runner"]["rollout"] = {"wins": 0}
+    result = trainer_core.run(joined)
+    assert (result.status, result.step, result.stop_reason) == ("completed", 0, "max_time_s")
