@@ -39,29 +39,43 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 GOAL = 0.9
+TASKS = (
+    "pick-place-v3",
+    "push-v3",
+    "peg-insert-side-v3",
+    "drawer-open-v3",
+    "button-press-topdown-v3",
+)
 
 
 def main() -> None:
     """Record, corrupt, train, score; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tasks", nargs="+", default=["pick-place-v3", "drawer-open-v3"])
-    parser.add_argument("--noise", nargs="+", type=float, default=[0.3, 0.6])
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.3])
     parser.add_argument("--offset", nargs="+", type=float, default=[0.3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the training")
     parser.add_argument("--episodes", type=int, default=50, help="of each kind")
     parser.add_argument("--steps", type=int, default=3000, help="of the training")
+    parser.add_argument("--kept", action="store_true", help="write what is there, measure nothing")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     work = options.work.resolve() / "scores"
-    rows: list[dict[str, Any]] = []
     corruptions = [Corruption("noise", size) for size in options.noise]
     corruptions += [Corruption("offset", size) for size in options.offset]
-    for task, corruption in product(options.tasks, corruptions):
-        for seed in options.seeds:
-            rows.append(measure(work, task, corruption, seed, options.episodes, options.steps))
-            print({key: rows[-1][key] for key in ("task", "corruption", "seed", "auc")}, flush=True)
-            write_table(rows, options.out)
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for corruption, task, seed in product(corruptions, options.tasks, options.seeds):
+        job = Job(task, corruption, seed, options.episodes, options.steps)
+        if options.kept and not job.path(work).exists():
+            missing.append(f"{task} {corruption.kind} {corruption.size:g} seed {seed}")
+            continue
+        rows.append(measure(work, job))
+        print({key: rows[-1][key] for key in ("task", "corruption", "seed", "auc")}, flush=True)
+        write_table(rows, options.out)
+    if missing:
+        write_table(rows, options.out, missing)
 
 
 @dataclass(frozen=True)
@@ -90,17 +104,39 @@ class Corruption:
         return np.clip(actions + added, -1, 1).astype(np.float32)
 
 
-def measure(
-    work: Path, task: str, corruption: Corruption, seed: int, episodes: int, steps: int
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Job:
+    """One row.
+
+    Attributes:
+        task: Meta-World name.
+        corruption: Of the odd episodes.
+        seed: Of the training.
+        episodes: Of each kind.
+        steps: Of the training.
+    """
+
+    task: str
+    corruption: Corruption
+    seed: int = 0
+    episodes: int = 50
+    steps: int = 3000
+
+    def path(self, work: Path) -> Path:
+        """Return where its row is kept."""
+        name = f"{self.task}-{self.corruption.name}-{self.episodes}-{self.steps}-seed-{self.seed}"
+        return work / "rows" / f"{name}.json"
+
+
+def measure(work: Path, job: Job) -> dict[str, Any]:
     """Return a row: the kept one, or a new one that is then kept."""
-    kept = work / "rows" / f"{task}-{corruption.name}-{episodes}-{steps}-seed-{seed}.json"
-    if not kept.exists():
-        data = mixed_demonstrations(work, task, episodes, corruption)
-        row = score(work, data, task, corruption, seed, steps)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    path = job.path(work)
+    if not path.exists():
+        data = mixed_demonstrations(work, job.task, job.episodes, job.corruption)
+        row = score(work, data, job.task, job.corruption, job.seed, job.steps)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -178,8 +214,8 @@ def auc(good: Sequence[float], bad: Sequence[float]) -> float:
     return float((differences > 0).mean() + 0.5 * (differences == 0).mean())
 
 
-def write_table(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    """Write the raw rows and the page."""
+def write_table(rows: Sequence[dict[str, Any]], out: Path, missing: Sequence[str] = ()) -> None:
+    """Write the raw rows and the page, which names the rows that are missing."""
     out.mkdir(parents=True, exist_ok=True)
     raw = json.dumps(list(rows), indent=1) + "\n"
     (out / "demonstration_scores.json").write_text(raw, encoding="utf-8")
@@ -210,6 +246,8 @@ def write_table(rows: Sequence[dict[str, Any]], out: Path) -> None:
     below = [row for row in rows if row["auc"] < GOAL]
     verdict = "met by all rows" if not below else f"missed by {len(below)} of {len(rows)} rows"
     lines.append(f"\nGoal: AUC of at least {GOAL:g}: {verdict}.\n")
+    if missing:
+        lines.append(f"Not measured yet: {', '.join(missing)}.\n")
     (out / "demonstration_scores.md").write_text("\n".join(lines), encoding="utf-8")
 
 

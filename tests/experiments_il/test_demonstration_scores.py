@@ -4,16 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.demonstration_scores import Corruption, auc, measure, write_table
+from benchmarks.demonstration_scores import Corruption, Job, auc, measure, write_table
 
 
 def test_clean_demonstrations_rank_above_noisy_ones(tmp_path: Path) -> None:
-    row = measure(tmp_path, "reach-v3", Corruption("noise", 0.6), 0, episodes=5, steps=150)
+    job = Job("reach-v3", Corruption("noise", 0.6), episodes=5, steps=150)
+    row = measure(tmp_path, job)
     assert row["auc"] >= 0.8
-    assert row == measure(tmp_path, "reach-v3", Corruption("noise", 0.6), 0, 5, 150)
-    write_table([row], tmp_path / "out")
+    assert measure(tmp_path, job) == row
+    write_table([row], tmp_path / "out", missing=["push-v3 noise 0.3 seed 0"])
     page = (tmp_path / "out/demonstration_scores.md").read_text(encoding="utf-8")
     assert f"| reach-v3 | noise 0.6 | 0 | **{row['auc']:.3f}** |" in page
+    assert page.endswith("Not measured yet: push-v3 noise 0.3 seed 0.\n")
 
 
 def test_offset_stays_through_an_episode() -> None:
