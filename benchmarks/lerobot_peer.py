@@ -1,6 +1,7 @@
 """LeRobot in its own environment as the other side of a benchmark.
 
-Make one with Python 3.12 and `pip install lerobot`, or with Python 3.11 and
+Make one with Python 3.12 and `pip install 'lerobot[dataset]==0.6.1'` (torchcodec needs FFmpeg's
+libraries on the system), or with Python 3.11 and
 
     pip install torch torchcodec datasets accelerate einops draccus av pillow jsonlines deepdiff
     pip install imageio opencv-python-headless packaging

@@ -54,6 +54,14 @@ def test_memory_of_other_sizes_is_not_gathered() -> None:
     assert memory.empty((4,), np.float32).dtype == np.float32
 
 
+def test_memory_of_many_batches_is_given_back() -> None:
+    memory = FrameMemory()
+    held = [memory.empty(SHAPE, np.uint8) for _ in range(6)]
+    held.clear()
+    memory.empty(SHAPE, np.uint8)
+    assert len(memory._free) <= 2
+
+
 def test_memory_stays_behind_in_its_process() -> None:
     memory = FrameMemory()
     memory.empty(SHAPE, np.uint8)

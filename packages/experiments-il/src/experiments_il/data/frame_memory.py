@@ -44,11 +44,10 @@ class FrameMemory:
         return owner.reshape(shape)
 
     def _take(self, size: int) -> memoryview:
-        for place in range(len(self._free) - 1, -1, -1):
-            if self._free[place].nbytes == size:
-                return self._free.pop(place)
+        fitting = [place for place, free in enumerate(self._free) if free.nbytes == size]
+        memory = self._free.pop(fitting[-1]) if fitting else np.empty(size, np.uint8).data
         del self._free[: 1 - _KEPT]
-        return np.empty(size, np.uint8).data
+        return memory
 
 
 @final
