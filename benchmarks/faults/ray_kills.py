@@ -139,6 +139,7 @@ def _experiment(folder: Path, address: str) -> dict[str, Any]:
 def main() -> None:
     """Kill as often as it is wanted."""
     folder, kills, random = Path(sys.argv[1]), int(sys.argv[2]), Random(int(sys.argv[3]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # and what was started ends too
     os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback only
     import_ray()

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from trainer_core.results import RunResult
 
 LIMIT_S = 60
+UNWATCHED = SimpleNamespace(pause=nullcontext)
 
 
 def _commit(run: Path, step: int, size: int = 8) -> Path:
@@ -168,7 +171,7 @@ def test_what_retention_deletes_is_deleted_in_the_storage_too(tmp_path: Path) ->
     mirroring = Mirroring(mirror, tmp_path / "run")
     for step in (1, 2, 3):
         folder = _commit(tmp_path / "run", step)
-        mirroring.trainer_fit_end()
+        mirroring.trainer_fit_end(UNWATCHED)
         if step == 2:
             (folder / MANIFEST).unlink()
             folder.rename(folder.with_name(".tmp-gone"))
@@ -187,7 +190,7 @@ def test_checkpoints_are_copied_while_the_run_goes_on(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     _commit(tmp_path / "run", 2)
-    mirroring.trainer_fit_end()
+    mirroring.trainer_fit_end(UNWATCHED)
     assert mirror.steps() == [2, 1]
 
 

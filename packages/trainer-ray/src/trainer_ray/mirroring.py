@@ -142,16 +142,17 @@ class Mirroring:
         self._thread.start()
 
     @hookimpl
-    def trainer_fit_end(self) -> None:
+    def trainer_fit_end(self, state: Any) -> None:
         """Copy what is left, however the run ended.
 
         Raises:
             StorageError: The last checkpoint cannot be copied.
         """
         self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._copy_newest()
+        with state.pause():  # it takes as long as it takes
+            if self._thread.is_alive():
+                self._thread.join()
+            self._copy_newest()
 
     def _watch(self) -> None:
         while not self._done.wait(_GLANCE_S):
