@@ -231,8 +231,8 @@ def write_table(rows: Sequence[dict[str, Any]], out: Path, missing: Sequence[str
             f"[-1, 1]. {first['steps']} steps of `il/mutual_information_small`, then\n"
             "`trainer data score`. AUC: the probability that a clean one ranks above a corrupted "
             "one; 0.5 is\nchance. Scores are means over episodes, in standard deviations of the "
-            f"frames. Commit {', '.join(sorted({row['commit'] for row in rows}))},\n"
-            f"torch {first['torch']}, one thread.\n"
+            f"frames. One thread of a machine that other work shared; torch {first['torch']};\n"
+            f"commits {', '.join(sorted({row['commit'] for row in rows}))}.\n"
         ),
         "| task | added | seed | AUC | mean score, clean | corrupted | CPU s | wall s |",
         "|---|---|---|---|---|---|---|---|",
