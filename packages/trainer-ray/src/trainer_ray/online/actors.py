@@ -17,7 +17,7 @@ from trainer_ray.mailbox import NAMESPACE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NamedActor", "explain", "start_actor"]
+__all__ = ["NamedActor", "explain", "is_own", "start_actor"]
 
 _START_S = 30.0
 _GLANCE_S = 0.5
@@ -143,6 +143,11 @@ def start_actor(name: str, kind: type, *arguments: Any) -> Any:
         name=name, namespace=NAMESPACE, get_if_exists=True, scheduling_strategy=here
     )
     return named.remote(*arguments)
+
+
+def is_own(error: Exception) -> bool:
+    """Return whether an error of an actor is one of ours, and not Ray's."""
+    return isinstance(getattr(error, "cause", None), TrainerError)
 
 
 def explain(error: Exception) -> TrainerError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from trainer_core.errors import StorageError
 from trainer_core.random import derive_seed
 from trainer_core.tree import to_tensors
-from trainer_ray.online.actors import explain
+from trainer_ray.online.actors import explain, is_own
 from trainer_ray.online.prefetch import LATER, LOST
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from trainer_ray.online.actors import NamedActor
 
 __all__ = ["BufferSamples", "to_batch"]
+
+_log = logging.getLogger(__name__)
 
 
 class BufferSamples:
@@ -38,6 +41,7 @@ class BufferSamples:
         self._buffer = buffer
         self._size = size
         self._seed = seed
+        self._told = ""
 
     def ask(self, number: int) -> Any:
         """Ask for the samples of a step."""
@@ -50,15 +54,22 @@ class BufferSamples:
             sample: Mapping[str, Any] = ray.get(ticket, timeout=limit_s)
         except GetTimeoutError:
             return LATER
-        except RayTaskError as error:
-            explained = explain(error)
-            if isinstance(explained, StorageError):  # restarted, and its disk is full
-                return LOST
-            raise explained from error
         except RayActorError as error:
             self._buffer.revive(error)
             return LOST
+        except RayError as error:
+            explained = explain(error)
+            if not isinstance(explained, StorageError) and is_own(error):
+                raise explained from error
+            self._tell(str(explained))  # its disk is full, or the store of objects
+            return LOST
         return LOST if sample["windows"] is None else sample
+
+    def _tell(self, reason: str) -> None:
+        """Say once why a sample is asked for again."""
+        if reason != self._told:
+            self._told = reason
+            _log.warning("the replay buffer sends no samples: %s", reason)
 
 
 def to_batch(dataset: Any, sample: Mapping[str, Any]) -> tuple[Batch, NDArray[np.int64]]:

@@ -121,7 +121,7 @@ class Supervisor:
         publish_again: Callable[[], None] = lambda: None,
         runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
-        self.failure: Exception | None = None
+        self.failure: TrainerError | None = None
         self._manager = manager
         self._published = published
         self._publish_again = publish_again
@@ -185,7 +185,9 @@ class Supervisor:
                 self._look()
             except Exception as error:  # noqa: BLE001 - raised in the learner's thread
                 if not self._closed.is_set():
-                    self.failure = error
+                    failure = error if isinstance(error, TrainerError) else explain(error)
+                    failure.__cause__ = error.__cause__ if failure is error else error
+                    self.failure = failure
                 return
 
     def _look(self) -> None:
