@@ -186,13 +186,17 @@ def test_workers_that_do_not_fit_into_the_cluster_are_refused(joined: dict[str, 
     )
 
 
-def test_a_buffer_that_stays_empty_ends_the_run_with_the_counts(joined: dict[str, Any]) -> None:
+def test_a_buffer_that_stays_empty_ends_the_run_with_the_counts(
+    joined: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     joined["runner"] |= {"fill_timeout_s": 8, "rollout": {"wins": 0, "pause_s": 0.1}}
     with pytest.raises(TrainerError) as caught:
         trainer_core.run(joined)
     message = str(caught.value)
     assert message.startswith("the replay buffer has 0 of 16 frames after 8 s (fill_timeout_s): ")
     assert "episodes came, 0 of them succeeded; keep: successes keeps only these" in message
+    waiting = "replay buffer 0/16 frames; 0 episodes came, 0 of them succeeded"
+    assert capsys.readouterr().err.splitlines().count(waiting) == 1
 
 
 def test_an_interrupt_while_waiting_saves_and_leaves(

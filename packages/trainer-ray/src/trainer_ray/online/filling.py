@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trainer_core.errors import TrainerError
@@ -11,14 +12,36 @@ from trainer_core.storage import make_folder, storage_errors
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import TextIO
 
     from trainer_core.engine.state import RunState
     from trainer_ray.online.options import Options
     from trainer_ray.online.supervision import Supervisor
 
-__all__ = ["set_aside", "wait_for_frames"]
+__all__ = ["WaitLines", "set_aside", "wait_for_frames"]
 
 _GLANCE_S = 0.1
+_LINE_S = 10.0
+
+
+class WaitLines:
+    """Writes at once, and then every ten seconds, how far a wait is; also where it is not further.
+
+    Args:
+        stream: Where. One that can no longer be written is left alone.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int, text: str, name: str) -> None:
+        """Take the newest state."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_S
+            with suppress(OSError, ValueError):
+                self._stream.write(f"{name} {done}/{total} {text}\n")
+                self._stream.flush()
 
 
 def wait_for_frames(

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from trainer_core.engine.progress import QuietProgress
 from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.errors import UserError
 from trainer_core.hookspecs import hookimpl
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
-from trainer_ray.online.filling import set_aside, wait_for_frames
+from trainer_ray.online.filling import WaitLines, set_aside, wait_for_frames
 from trainer_ray.online.gauges import Gauges
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.prefetch import Prefetch
@@ -173,7 +172,8 @@ class Session:
         assert supervisor is not None
         assert gauges is not None
         supervisor.start_workers(self._describe_workers(state))
-        show = state.track if self._is_training else QuietProgress(sys.stderr).track
+        has_bar = self._is_training and sys.stderr.isatty()
+        show = state.track if has_bar else WaitLines(sys.stderr)
         wait = partial(wait_for_frames, show=show, elapsed_s=lambda: self._elapsed_s(state))
         if not wait(state, supervisor, self._options):
             return
