@@ -25,13 +25,13 @@ Written by `OMP_NUM_THREADS=1 python -m benchmarks.online`; raw rows in [online.
   {options}.
 - Against it: the same file with `--runner local`, {steps} steps on the demonstrations alone.
   Training seeds {seeds}.
-- What was tuned: the share and the longest episode of the rollouts, by four trainings of these
-  seeds and their success on the first half of these goals.
+- What was tuned: the share, the longest episode and the number of workers of the rollouts, by four
+  trainings of the seeds 0 and 1 and their success on the first half of these goals.
 - {goals} goals a training, none of them demonstrated or played by a rollout, at most 300 steps
   each. The averaged weights play.
 - Intervals: Wilson, 95 %; of a difference: Newcombe's, from both. They treat all episodes as
   independent.
-- Two cores of a machine that other work shared. The learner and the rollout worker run at the same
+- Two cores of a machine that other work shared. The learner and the rollout workers run at the same
   time, so how many episodes there are in a training depends on the machine, and an online training
   cannot be repeated bit for bit. torch {torch}; commit {commits}.
 """
