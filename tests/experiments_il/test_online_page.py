@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.online_page import difference_interval, to_page
+
+ROOT = Path(__file__).parents[2]
 
 
 def row(runner: str, seed: int, before: int, after: int) -> dict[str, Any]:
@@ -56,3 +60,12 @@ def test_page_of_an_unfinished_measurement_says_so() -> None:
     page = to_page([row("local", 0, 5, 6)], 10)
     assert "Not measured yet." in page
     assert "| 0 | 5/10 = 50% (24 to 76) | 6/10 = 60% (31 to 83) | - |" in page
+
+
+def test_committed_page_and_the_guide_are_those_of_the_raw_rows() -> None:
+    results = ROOT / "benchmarks" / "results"
+    page = to_page(json.loads((results / "online.json").read_text(encoding="utf-8")), 100)
+    assert (results / "online.md").read_text(encoding="utf-8") == page
+    guide = (ROOT / "docs" / "how-to" / "learn-online.md").read_text(encoding="utf-8")
+    table = page.partition("## Success\n\n")[2].partition("\n\n")[0]
+    assert table in guide
