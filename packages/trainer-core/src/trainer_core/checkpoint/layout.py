@@ -77,9 +77,7 @@ def list_steps(root: Path) -> list[tuple[int, Path]]:
     """Return (step, folder) of everything named like a checkpoint, newest first."""
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         return []
-    found = [
-        (step, entry) for entry in root.iterdir() if (step := step_of(entry.name)) is not None
-    ]
+    found = [(step, entry) for entry in root.iterdir() if (step := step_of(entry.name)) is not None]
     return sorted(found, reverse=True)
 
 
