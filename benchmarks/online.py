@@ -74,7 +74,7 @@ class Row:
 def main() -> None:
     """Measure what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="of the training")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the training")
     parser.add_argument("--set", nargs="*", default=[], metavar="a.b=c", help="overrides")
     parser.add_argument("--kept", action="store_true", help="write what is there, measure nothing")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/online"))
