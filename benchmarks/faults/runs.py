@@ -33,7 +33,10 @@ __all__ = [
     "train",
 ]
 
-_OWN = ("num_workers", "wall_s", "data_s", "step_s", "data_share", "samples_per_s", "val_s", "time")
+_OWN = (
+    *("num_workers", "wall_s", "time", "samples_per_s", "data_share", "val_s"),
+    *("data_s", "forward_s", "backward_s", "optimizer_s", "step_s"),
+)
 """Fields that equal runs need not share: times, and who read the data."""
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     Train = Callable[..., RunResult]
 
-TIMES = {"data_s", "step_s", "data_share", "samples_per_s"}
+PHASES = {"data_s", "forward_s", "backward_s", "optimizer_s"}
+TIMES = {*PHASES, "step_s", "data_share", "samples_per_s"}
 
 
 class StopAt:
@@ -319,3 +320,10 @@ def test_hooks_are_called_in_their_order(train: Train) -> None:
         "save 13",
         "completed",
     ]
+
+
+def test_log_lines_tell_where_the_time_of_a_step_goes(train: Train, tmp_path: Path) -> None:
+    train("trainer.grad_accum_steps=2")
+    for record in read_metrics(tmp_path / "run/metrics.jsonl"):
+        assert all(record[name] > 0 for name in PHASES)
+        assert sum(record[name] for name in PHASES) < record["step_s"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from trainer_core.protocols import Batch
     from trainer_core.ranks import Ranks
 
-__all__ = ["LossTrainer", "NonFiniteStep", "StepOptions"]
+__all__ = ["LossTrainer", "NonFiniteStep", "Phases", "StepOptions"]
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -82,6 +83,31 @@ class NonFiniteStep:
     metrics: Mapping[str, Any]
 
 
+@dataclass(slots=True)
+class Phases:
+    """Where the time of steps goes, in seconds of this process since it was last asked.
+
+    Attributes:
+        forward_s: In the losses.
+        backward_s: In their gradients.
+        optimizer_s: In clipping and the optimizers.
+    """
+
+    forward_s: float = 0.0
+    backward_s: float = 0.0
+    optimizer_s: float = 0.0
+
+    def take(self, steps: int) -> dict[str, float]:
+        """Return the means over so many steps by name, and begin anew."""
+        means = {
+            "forward_s": self.forward_s / steps,
+            "backward_s": self.backward_s / steps,
+            "optimizer_s": self.optimizer_s / steps,
+        }
+        self.forward_s = self.backward_s = self.optimizer_s = 0.0
+        return means
+
+
 class LossTrainer(ABC):
     """The base class of trainers that write only their loss.
 
@@ -96,6 +122,7 @@ class LossTrainer(ABC):
             overflowed in fp16. Schedules and averages do not move then.
         on_nonfinite: Called with a step that is not finite; returns to have it skipped, or
             raises. Set by the engine.
+        phases: Where the time of steps goes.
 
     Args:
         models: The components by name.
@@ -119,6 +146,7 @@ class LossTrainer(ABC):
         self.device = torch.device(device)
         self.is_skipped = False
         self.on_nonfinite: Callable[[NonFiniteStep], None] = _refuse
+        self.phases = Phases()
         self.configure(StepOptions())
 
     @abstractmethod
@@ -181,7 +209,9 @@ class LossTrainer(ABC):
         if self._kept is not None:
             self._kept.save()
         metrics = self.compute_gradients(data, epoch=epoch, iterations=iterations)
+        start = perf_counter()
         outcome = self._update.apply(metrics)
+        self.phases.optimizer_s += perf_counter() - start
         self.is_skipped = outcome is not Outcome.APPLIED
         if self.is_skipped:
             if outcome is Outcome.NONFINITE:
@@ -283,14 +313,18 @@ class LossTrainer(ABC):
     def _backward(
         self, batch: Batch, context: StepContext, weight: Tensor | float | None
     ) -> dict[str, Any]:
+        start = perf_counter()
         if self.options.precision == "fp32":
             total, metrics = self._losses(batch, context)
         else:
             with self._autocast():
                 total, metrics = self._losses(batch, context)
+        middle = perf_counter()
         if self.loss_scale is not None:
             total = total * self.loss_scale.value
         (total if weight is None else total * weight).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        self.phases.forward_s += middle - start
+        self.phases.backward_s += perf_counter() - middle
         return metrics
 
     def _detached_losses(self, batch: Batch, context: StepContext) -> tuple[Tensor, dict[str, Any]]:

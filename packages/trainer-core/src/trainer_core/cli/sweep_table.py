@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["to_table"]
 
 _ALWAYS = 2  # number and status stay, however narrow the terminal is
-_LAST = ("lr", "data_s", "step_s", "data_share", "samples_per_s", "mfu")
+_LAST = (
+    *("lr", "data_s", "forward_s", "backward_s", "optimizer_s", "step_s"),
+    *("data_share", "samples_per_s", "mfu"),
+)
 
 
 def to_table(records: Sequence[Mapping[str, Any]], width: int = 0) -> str:

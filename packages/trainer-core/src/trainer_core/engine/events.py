@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer_core.engine.measuring import evaluate, validate
 from trainer_core.engine.metrics import MetricWindow, numbers_of
+from trainer_core.step import Phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ class Events:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with an unfinished log line; its speed is that of the steps still to come."""
         self._timed_from, self.data_s, self.step_s = self.state.step, 0.0, 0.0
+        self._take_phases(1)
         self.window.load_state_dict(state["window"])
         self.rates = [float(rate) for rate in state["rates"]]
         self._validated_step = int(state["validated_step"])
@@ -143,6 +145,7 @@ class Events:
             record["data_s"] = self.data_s / steps
             record["step_s"] = self.step_s / steps
             record["data_share"] = self.data_s / self.step_s
+            record |= self._take_phases(steps)
             if self.flops_share:
                 record["mfu"] = self.flops_share * steps / self.step_s
             record["samples_per_s"] = state.experiment.global_batch * steps / self.step_s
@@ -151,6 +154,13 @@ class Events:
         for gauge in state.gauges if state.ranks.is_main else ():
             record |= gauge()
         self._write(record)
+
+    def _take_phases(self, steps: int) -> dict[str, float]:
+        """Return where the time of a step goes; other devices than the CPU run behind the host."""
+        phases = getattr(self.state.trainer, "phases", None)
+        if not isinstance(phases, Phases) or self.state.device.type != "cpu":
+            return {}
+        return phases.take(steps)
 
     def log_rest(self) -> None:
         """Validate and log what no log line has had yet: the run ends before its last step."""

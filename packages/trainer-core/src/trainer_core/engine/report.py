@@ -34,6 +34,9 @@ _WORDS = {
     "data_share": "share of the time spent waiting for data",
     "data_s": "seconds a step waits for its batch",
     "step_s": "seconds of a step",
+    "forward_s": "seconds of a step in the losses",
+    "backward_s": "seconds of a step in their gradients",
+    "optimizer_s": "seconds of a step in clipping and the optimizers",
 }
 _MOST_VIDEOS = 200
 

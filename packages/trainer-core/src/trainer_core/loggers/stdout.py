@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["StdoutLogger", "format_duration"]
 
-_BESIDES = ("epoch", "samples", "data_s", "step_s", "data_share", "samples_per_s")
+_BESIDES = (
+    *("epoch", "samples", "samples_per_s", "data_share"),
+    *("data_s", "forward_s", "backward_s", "optimizer_s", "step_s"),
+)
 _GRADIENTS = "grad_norm/"
 _OF_TRAINING = ("lr/", _GRADIENTS)
 
