@@ -160,7 +160,8 @@ def test_full_disk_keeps_older_checkpoints(here: Path) -> None:
     write(here, trainer={"_type_": "default", "max_steps": 5})
     assert main(["run", "cfg.yaml"]) == 0
     before = tree(here / "runs" / "bad" / "checkpoints")
-    limit = 2048  # bytes: no file may grow past this
+    environment = here / "runs" / "bad" / "environment.json"
+    limit = environment.stat().st_size + 512  # bytes: no file may grow past this
     code = (
         "import resource, sys\nfrom trainer_core.cli import main\nimport torch\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {resource.RLIM_INFINITY}))\n"
