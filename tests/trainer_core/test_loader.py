@@ -109,3 +109,17 @@ def test_every_batch_is_prepared(options: dict[str, int]) -> None:
     halved = take(dataset, 0, 4, prepare=lambda batch: {"x": batch["x"] / 2}, **options)
     plain = take(dataset, 0, 4)
     assert all(torch.equal(one["x"], two["x"] / 2) for one, two in zip(halved, plain, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_batch_that_was_read_with_others_may_be_changed(dtype: torch.dtype) -> None:
+    dataset = Numbers(samples_at_once=12)
+    weight = torch.ones(2, requires_grad=True)
+    prepare = {"prepare": lambda batch: {"x": batch["x"].to(dtype)}}
+    first, second, third = (batch["x"] for batch in take(dataset, 0, 3, **prepare))
+    loss = (first.mul_(weight) * second).sum()
+    third.zero_()
+    loss.backward()
+    assert weight.grad is not None
+    assert second.untyped_storage().nbytes() <= first.untyped_storage().nbytes()
+    assert not second.requires_grad

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,3 +68,17 @@ def test_memory_stays_behind_in_its_process() -> None:
     memory = FrameMemory()
     memory.empty(SHAPE, np.uint8)
     assert pickle.loads(pickle.dumps(memory))._free == []
+
+
+def test_threads_take_memory_beside_one_another() -> None:
+    memory = FrameMemory()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            shapes = threads.map(
+                lambda number: memory.empty((1 + number % 2, *SHAPE), np.uint8).shape, range(600)
+            )
+            assert list(shapes) == [(1 + number % 2, *SHAPE) for number in range(600)]
+    finally:
+        sys.setswitchinterval(interval)

@@ -75,7 +75,9 @@ def test_random_access_equals_sequential_decoding(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frames.gather(rows), expected.transpose(0, 1, 4, 2, 3))
 
 
-@pytest.mark.parametrize("size", [(64, 48), (96, 96), (320, 240), (84, 84), (322, 50)])
+@pytest.mark.parametrize(
+    "size", [(64, 48), (96, 96), (320, 240), (84, 84), (322, 50), (40, 30), (104, 96), (424, 240)]
+)
 def test_frames_equal_those_of_packed_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     path = tmp_path / "noise.mp4"

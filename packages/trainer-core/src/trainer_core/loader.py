@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchSource", "make_reader", "open_loader"]
 
+_OF_NUMPY = frozenset(
+    {torch.float16, torch.float32, torch.float64, torch.bool}
+    | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
+
 
 class Reader(Protocol):
     """Reads one batch; `position` is that of its first sample in the order."""
@@ -153,15 +158,21 @@ def _prepared(read: Reader, prepare: Callable[[Batch], Batch]) -> Reader:
 
 
 def _cut(batch: Batch, size: int) -> Iterator[Batch]:
-    """Yield the batches of `size` samples that were read as one."""
+    """Yield the batches of `size` samples that were read as one; autograd sees no link of them."""
     parts = [
-        torch.split(value, size)
-        if isinstance(value, torch.Tensor)
-        else [value[first : first + size] for first in range(0, len(value), size)]
+        [_part(value, first, first + size) for first in range(0, len(value), size)]
         for value in batch.values()
     ]
     for values in zip(*parts, strict=True):
         yield dict(zip(batch, values, strict=True))
+
+
+def _part(value: Any, start: int, stop: int) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value[start:stop]
+    if value.is_cpu and value.dtype in _OF_NUMPY:
+        return torch.from_numpy(value.numpy()[start:stop])
+    return value[start:stop].clone()
 
 
 def open_loader(source: BatchSource, position: int) -> DataLoader[Any]:

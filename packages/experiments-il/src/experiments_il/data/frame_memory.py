@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, final
 
@@ -27,6 +28,7 @@ class FrameMemory:
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
+        self._taking = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process without any memory."""
@@ -44,10 +46,11 @@ class FrameMemory:
         return owner.reshape(shape)
 
     def _take(self, size: int) -> memoryview:
-        fitting = [place for place, free in enumerate(self._free) if free.nbytes == size]
-        memory = self._free.pop(fitting[-1]) if fitting else np.empty(size, np.uint8).data
-        del self._free[: 1 - _KEPT]
-        return memory
+        with self._taking:  # what is given back meanwhile stands behind the others
+            fitting = [place for place, free in enumerate(self._free) if free.nbytes == size]
+            memory = self._free.pop(fitting[-1]) if fitting else None
+            del self._free[: 1 - _KEPT]
+        return np.empty(size, np.uint8).data if memory is None else memory
 
 
 @final

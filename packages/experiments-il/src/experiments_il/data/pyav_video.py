@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PyavFile", "import_av", "require_mp4"]
+__all__ = ["PIXELS", "PyavFile", "import_av", "require_mp4"]
+
+PIXELS = "rgb24"
+"""What frames are equal to, bit by bit: FFmpeg's packed pixels."""
 
 _TOLERANCE_S = 1e-4
 _MP4_BEGINNINGS = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
-# FFmpeg 7.1 converts these to planes without scaling, by the arithmetic it has for packed pixels:
-# the same bytes, and no channel has to be picked out of them. Of other widths the last columns,
-# and of odd heights all, are rounded differently.
+# Since FFmpeg 7.1 these may become planes without scaling, by the arithmetic of packed pixels: the
+# same bytes, and no channel has to be picked out of them. Of odd heights all lines are rounded
+# differently; of other widths the last columns are, or are not written at all. The first frame of
+# each file tells whether it is so here.
 _PLANAR_SOURCES = frozenset({"yuv420p", "yuvj420p", "yuv422p"})
-_PLANAR_SINCE = (8, 3)
-_PLANAR_WIDTH = 8
+_PLANAR_WIDTH = 16
 _PLANES = (1, 2, 0)  # gbrp holds green, blue, red
 
 
@@ -77,7 +80,7 @@ class PyavFile:
         self._keyframe: list[int] = before.tolist()
         self.times_s: NDArray[np.float64] = pts * float(self._stream.time_base)
         self._reformatter = av.video.reformatter.VideoReformatter()
-        self._is_planar = tuple(av.library_versions["libswscale"]) >= _PLANAR_SINCE
+        self._is_planar: bool | None = None
         self._decoder: Iterator[Any] = iter(())
         self._position: int | None = None
 
@@ -164,12 +167,23 @@ class PyavFile:
             return
         self._check_shape((3, height, width), target.shape)
         if self._is_planar and _can_be_planar(frame):
-            planes = self._convert(frame, "gbrp").planes
-            for plane, channel in zip(planes, _PLANES, strict=True):
-                target[channel] = _lines(plane, height)[:, :width]
+            self._copy_planes(frame, target)
             return
-        pixels = _lines(self._convert(frame, "rgb24").planes[0], height)[:, : 3 * width]
-        target[:] = pixels.reshape(height, width, 3).transpose(2, 0, 1)
+        if self._is_planar is None and _can_be_planar(frame):
+            self._copy_planes(frame, target)
+            self._is_planar = np.array_equal(target, self._packed(frame))
+        target[:] = self._packed(frame)
+
+    def _copy_planes(self, frame: Any, target: NDArray[np.uint8]) -> None:
+        planes = self._convert(frame, "gbrp").planes
+        for plane, channel in zip(planes, _PLANES, strict=True):
+            target[channel] = _lines(plane, frame.height)[:, : frame.width]
+
+    def _packed(self, frame: Any) -> NDArray[np.uint8]:
+        """Return a view of the frame's packed pixels, `(3, H, W)`."""
+        pixels = _lines(self._convert(frame, "rgb24").planes[0], frame.height)
+        packed = pixels[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+        return packed.transpose(2, 0, 1)
 
     def _copy_codes(self, frame: Any, target: NDArray[np.uint16]) -> None:
         """Copy the 12-bit codes of a depth frame to `(1, H, W)`."""

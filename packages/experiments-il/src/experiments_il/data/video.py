@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments_il.data.depth import decode_table
 from experiments_il.data.frame_memory import FrameMemory
-from experiments_il.data.pyav_video import PyavFile, import_av, require_mp4
+from experiments_il.data.pyav_video import PIXELS, PyavFile, import_av, require_mp4
 from experiments_il.data.repeated_rows import RepeatedRows
 from experiments_il.data.torchcodec_video import TorchcodecFile, import_torchcodec
 from trainer_core.errors import DatasetError
@@ -175,4 +175,4 @@ def _decoder_id(decoder: str) -> str:
         return f"torchcodec {version('torchcodec')}"
     av = import_av()
     libraries = {name: av.library_versions[name] for name in ("libavcodec", "libswscale")}
-    return f"pyav {av.__version__} {libraries}"
+    return f"pyav {av.__version__} {libraries} {PIXELS}"
