@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,17 @@ def test_batch_is_known_before_anything_is_recorded(tmp_path: Path) -> None:
     assert list(batch["action"].shape) == [2, 16, 4]
     assert list(batch["observation.state"].shape) == [2, 39]
     assert not root.exists()
+
+
+def test_processes_of_a_run_record_once_together(tmp_path: Path) -> None:
+    root = str(tmp_path / "data" / "reach")
+    program = (
+        "from experiments_il.sim.demonstrations import MetaWorldDemonstrations\n"
+        f"made = MetaWorldDemonstrations('reach-v3', {root!r}, episodes=3, keys=['action'])\n"
+        "print(len(made.build({}, {})['dataset']))"
+    )
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == said[1] != ""

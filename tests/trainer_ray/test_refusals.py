@@ -140,6 +140,29 @@ def test_workers_that_can_never_be_placed_are_refused_at_once(experiment: dict[s
     assert "has CPU: 8)" in message
 
 
+def test_workers_on_more_machines_than_there_are_are_refused_at_once(
+    experiment: dict[str, Any],
+) -> None:
+    experiment["runner"] |= {"placement": "STRICT_SPREAD"}
+    with pytest.raises(UserError) as caught:
+        trainer_core.run(experiment)
+    said = "num_workers: 2 with resources_per_worker {CPU: 1} and placement: STRICT_SPREAD do not"
+    assert f"{said} fit: the cluster has room for 1 (" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [({"pip": 5}, "runtime_env['pip']"), ({"working_dir": "/no/such"}, "/no/such")],
+)
+def test_what_ray_refuses_of_an_environment_is_told(
+    experiment: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], reason: str
+) -> None:
+    experiment["runner"]["runtime_env"] = wrong
+    line = _run(experiment, tmp_path)
+    assert line.startswith("error: runner ray: Ray refuses runtime_env: ")
+    assert reason in line
+
+
 @pytest.mark.parametrize("command", [["--help"], ["plugins", "list"], ["check"]])
 def test_commands_that_only_read_do_not_import_ray(
     command: list[str], experiment_alone: dict[str, Any], tmp_path: Path

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchSource", "make_reader", "open_loader"]
 
-_OF_NUMPY = frozenset(
-    {torch.float16, torch.float32, torch.float64, torch.bool}
-    | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-)
-
 
 class Reader(Protocol):
     """Reads one batch; `position` is that of its first sample in the order."""
@@ -170,9 +165,11 @@ def _cut(batch: Batch, size: int) -> Iterator[Batch]:
 def _part(value: Any, start: int, stop: int) -> Any:
     if not isinstance(value, torch.Tensor):
         return value[start:stop]
-    if value.is_cpu and value.dtype in _OF_NUMPY:
-        return torch.from_numpy(value.numpy()[start:stop])
-    return value[start:stop].clone()
+    part = value[start:stop]
+    # The same memory, and no view: it may be changed in place, whatever becomes of the others.
+    return value.new_empty(0).set_(
+        value.untyped_storage(), part.storage_offset(), part.size(), part.stride()
+    )
 
 
 def open_loader(source: BatchSource, position: int) -> DataLoader[Any]:

@@ -105,16 +105,33 @@ def cluster(options: Connection) -> Iterator[None]:
     }
     try:
         if options.address:
-            _join(ray, options, common)
+            with _own_environment(options):
+                _join(ray, options, common)
             _require_token_of_nodes(options, ray)
             yield
         else:
             with _no_other_machines():
-                ray.init("local", include_dashboard=False, _node_ip_address=LOOPBACK[0], **common)
+                with _own_environment(options):
+                    ray.init(
+                        "local", include_dashboard=False, _node_ip_address=LOOPBACK[0], **common
+                    )
                 _require_token_of_nodes(options, ray)
                 yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_environment(options: Connection) -> Iterator[None]:
+    """Say of what Ray finds wrong in `runtime_env` that it is there."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not options.runtime_env:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        msg = f"runner {options.runner}: Ray refuses runtime_env: {reason}"
+        raise UserError(msg) from error
 
 
 @contextmanager
@@ -144,6 +161,8 @@ def _join(ray: Any, options: Connection, common: dict[str, Any]) -> None:
     except TimeoutError as error:
         raise _unreachable(options, f"nobody answers in {options.connect_timeout_s:g} s") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if isinstance(error, ValueError) and options.runtime_env:
+            raise
         if "Version mismatch" in str(error):
             raise _other_version(options, str(error)) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

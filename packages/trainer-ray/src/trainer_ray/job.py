@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainer_core.errors import Interrupted, TrainerError
 from trainer_core.results import RunResult
 from trainer_ray.mailbox import NAMESPACE, Mailbox
 from trainer_ray.meeting import Meeting
+from trainer_ray.room import describe_free
 from trainer_ray.software import describe_software
 from trainer_ray.worker import train_func
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from trainer_ray.room import Room
 
 __all__ = ["Job"]
+
+_PATIENCE_S = 30.0
+_GRACE_S = 3.0
 
 
 class Job:
@@ -53,12 +58,19 @@ class Job:
         self._mailbox: Any = placed.remote()  # it must not die with another machine
         self._name = name
         self._failure: Exception | None = None
-        self._news: dict[str, Any] = {"lines": [], "outcome": None, "errors": {}}
+        self._news: dict[str, Any] = {
+            "lines": [],
+            "outcome": None,
+            "errors": {},
+            "has_begun": False,
+        }
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._out_dir = Path(loaded.config.run.out_dir)
         self._hung = self._find_hung()
         self._last_hung = ""
         self._wish = ""
+        self._wished: float | None = None
+        self._told = time.monotonic()
 
     def start(self) -> None:
         """Start the workers."""
@@ -72,6 +84,7 @@ class Job:
     def ask_to_stop(self, signal_name: str) -> None:
         """Let the workers save and leave after their step."""
         self._wish = signal_name
+        self._wished = self._wished or time.monotonic()
         self._mailbox.ask_to_stop.remote(signal_name)
 
     def give_up_without(self, room: Room) -> None:
@@ -79,7 +92,8 @@ class Job:
 
         Raises:
             TrainerError: The cluster has been too small for too long.
-            Interrupted: It is too small, and the run was asked to stop.
+            Interrupted: It is too small, or the workers have not begun, and the run was asked to
+                stop.
         """
         try:
             room.look()
@@ -90,6 +104,10 @@ class Job:
         if room.is_short and self._wish:
             msg = f"interrupted by {self._wish} while machines are missing{self._tell_newest()}"
             raise Interrupted(msg)
+        is_late = self._wished is not None and time.monotonic() - self._wished > _GRACE_S
+        if is_late and not self._news["has_begun"]:
+            msg = f"interrupted by {self._wish} before the workers began{self._tell_newest()}"
+            raise Interrupted(msg)
 
     def take_lines(self) -> list[tuple[str, str]]:
         """Return what the workers wrote since the last call, as (stream, whole lines)."""
@@ -97,6 +115,7 @@ class Job:
             self._news = ray.get(self._mailbox.news.remote())
         lines: list[tuple[str, str]] = self._news["lines"]
         self._news["lines"] = []
+        lines += self._tell_waiting()
         for path, message in self._find_hung().items():
             is_new = path not in self._hung and message != self._last_hung
             self._hung[path] = message
@@ -104,6 +123,14 @@ class Job:
                 self._last_hung = message
                 lines.append(("stderr", f"error: {message}\n"))
         return lines
+
+    def _tell_waiting(self) -> list[tuple[str, str]]:
+        """Say, now and then, that the workers have not begun."""
+        if self._news["has_begun"] or time.monotonic() - self._told < _PATIENCE_S:
+            return []
+        self._told = time.monotonic()
+        count, free = self._options.num_workers, describe_free(self._options)
+        return [("stderr", f"waiting for {count} workers to begin; free in the cluster: {free}\n")]
 
     def result(self) -> RunResult:
         """Return how the run ended.

@@ -75,4 +75,9 @@ class Mailbox:
     def news(self) -> dict[str, Any]:
         """Return what was written since the last call, and how the run ended if it has."""
         lines, self._lines = self._lines, []
-        return {"lines": lines, "outcome": self._outcome, "errors": self._errors}
+        return {
+            "lines": lines,
+            "outcome": self._outcome,
+            "errors": self._errors,
+            "has_begun": self._has_begun,
+        }

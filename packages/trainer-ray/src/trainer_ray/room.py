@@ -11,7 +11,7 @@ from trainer_ray.cluster import import_ray
 if TYPE_CHECKING:
     from trainer_ray.options import Options
 
-__all__ = ["Room", "require_resources"]
+__all__ = ["Room", "describe_free", "require_resources"]
 
 _GLANCE_S = 1.0
 
@@ -46,7 +46,7 @@ class Room:
             return
         self._looked = now
         nodes = _living()
-        places = _places_of(nodes, self._options.resources)
+        places = _places_of(nodes, self._options)
         if places >= self._options.num_workers:
             self._short_since = None
             return
@@ -70,13 +70,16 @@ def require_resources(options: Options) -> int:
     """
     need = options.resources
     nodes = _living()
-    places = _places_of(nodes, need)
+    places = _places_of(nodes, options)
     if places >= options.num_workers:
         return places
     wish = ", ".join(f"{name}: {amount:g}" for name, amount in need.items())
+    is_strict = options.placement.startswith("STRICT")
+    strictly = f" and placement: {options.placement}" if is_strict else ""
     msg = (
         f"runner ray: num_workers: {options.num_workers} with resources_per_worker "
-        f"{{{wish}}} do not fit: the cluster has room for {places} ({_describe(nodes, need)})"
+        f"{{{wish}}}{strictly} do not fit: the cluster has room for {places} "
+        f"({_describe(nodes, need)})"
     )
     raise UserError(msg)
 
@@ -85,8 +88,18 @@ def _living() -> list[dict[str, Any]]:
     return [node for node in import_ray().nodes() if node["Alive"]]
 
 
-def _places_of(nodes: list[dict[str, Any]], need: dict[str, float]) -> int:
-    return sum(_places(node["Resources"], need) for node in nodes)
+def _places_of(nodes: list[dict[str, Any]], options: Options) -> int:
+    """Return how many workers the machines can hold, placed as they are to be."""
+    places = [_places(node["Resources"], options.resources) for node in nodes]
+    if options.placement == "STRICT_SPREAD":
+        return sum(count > 0 for count in places)
+    return max(places, default=0) if options.placement == "STRICT_PACK" else sum(places)
+
+
+def describe_free(options: Options) -> str:
+    """Return what is free in the cluster of what a worker takes."""
+    free = import_ray().available_resources()
+    return ", ".join(f"{name}: {free.get(name, 0):g}" for name in options.resources)
 
 
 def _places(resources: dict[str, float], need: dict[str, float]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from experiments_il.data.build_lock import build_lock
 from experiments_il.data.durable import is_unused
 from experiments_il.data.factory import LeRobotFactory
 from experiments_il.data.lerobot_format import read_info, read_json
@@ -12,6 +13,7 @@ from experiments_il.sim.recorded import recorded_features
 from experiments_il.sim.recording_display import recording_display
 from experiments_il.sim.simulators import METAWORLD, Simulator
 from trainer_core.errors import DatasetError
+from trainer_core.storage import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,10 +77,8 @@ class Demonstrations(LeRobotFactory):
             DatasetError: `root` holds another recording, or something else.
             MissingPackageError: The simulator (to record) or pyarrow is not installed.
         """
-        is_new = is_unused(self._root)
-        if is_new:
-            self._record()
-        else:
+        is_new = is_unused(self._root) and self._record_once()
+        if not is_new:
             self._check_recording()
         built = super().build(opt_params, params)
         built["dataset"].recorded = self._root if is_new else None
@@ -93,6 +93,14 @@ class Demonstrations(LeRobotFactory):
             self.simulator, request["task"], request["cameras"], request["image_size"]
         )
         return self.describe_features(features, self.simulator.fps, size)
+
+    def _record_once(self) -> bool:
+        """Record, or wait for the process of this run that does; return whether it was this one."""
+        with build_lock(make_folder(self._root.parent)):
+            is_own = is_unused(self._root)
+            if is_own:
+                self._record()
+        return is_own
 
     def _record(self) -> None:
         with recording_display(self._request["task"], self._request["episodes"]) as progress:
