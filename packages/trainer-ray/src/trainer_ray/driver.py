@@ -9,10 +9,10 @@ import threading
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from policy_constructor.errors import ConfigError
-from trainer_core.errors import TrainerError
+from trainer_core.errors import Interrupted, TrainerError
 from trainer_core.results import RunResult
 from trainer_ray.cluster import cluster
 from trainer_ray.job import Job
@@ -38,7 +38,7 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
         ConfigError: Something in the file cannot be had or does not fit.
         UserError: There is no such cluster, or it cannot hold the workers.
         TrainerError: The run failed; the message names the rank.
-        SystemExit: A second signal ended the run at once.
+        SystemExit: A second signal ended the run at once, or the first one before it began.
     """
     stdout = sys.stdout
     _require_storage(options)
@@ -48,9 +48,12 @@ def launch(loaded: LoadedExperiment, options: Options) -> RunResult:
         job, room = Job(loaded, options), Room(options)
         with _signals(job.ask_to_stop):
             job.start()
-            while not job.wait(_GLANCE_S):
-                _show(job, stdout)
-                job.give_up_without(room)
+            try:
+                while not job.wait(_GLANCE_S):
+                    _show(job, stdout)
+                    job.give_up_without(room)
+            except Interrupted as error:
+                _leave(error)
         _show(job, stdout)
         return job.result()
 
@@ -138,6 +141,8 @@ class _Trial:
                 job.give_up_without(room)
                 return
             self.result = job.result()
+        except Interrupted as error:
+            self._say(str(error))
         except (ConfigError, TrainerError) as error:
             self.result = RunResult("failed", 0, out_dir=self.out_dir)
             self._say(f"failed: {error}")
@@ -147,6 +152,16 @@ class _Trial:
 
     def _say(self, what: str) -> None:
         sys.stderr.write(f"{self.out_dir.name}: {what}\n")
+
+
+def _leave(error: Interrupted) -> NoReturn:
+    """End this process while a thread waits for Ray: of a shutdown Ray makes a crash then.
+
+    What Ray has started here, or for this process elsewhere, ends with it.
+    """
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    os._exit(error.exit_code)
 
 
 def _show(job: Job, stdout: TextIO, prefix: str = "") -> None:
