@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Operation", "watch_disk"]
+__all__ = ["Operation", "cut_off", "watch_disk"]
 
 _LINKS = ("link", "symlink")
 
@@ -63,6 +63,27 @@ def watch_disk(root: Path, before: Callable[[Operation], int | None]) -> Iterato
     finally:
         for owner, name, function in saved:
             setattr(owner, name, function)
+
+
+def cut_off(number: int, end: Callable[[], None]) -> Callable[[Operation], int | None]:
+    """Return what ends a program before its n-th change, in the middle of it if it is a write.
+
+    Args:
+        number: Changes that are made as a whole.
+        end: Does not return: it kills the process, or raises.
+    """
+    count = 0
+
+    def strike(operation: Operation) -> int | None:
+        nonlocal count
+        count += 1
+        if count == number + 1 and operation.kind == "write" and len(operation.data) > 1:
+            return len(operation.data) // 2
+        if count > number:
+            end()
+        return None
+
+    return strike
 
 
 class _Raw(io.FileIO):

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.faults import runs
-from benchmarks.faults.disk import Operation, watch_disk
+from benchmarks.faults.disk import Operation, cut_off, watch_disk
 from benchmarks.faults.forks import fork, run_forked
 from benchmarks.faults.powerloss import Tree, crash_states, materialize, read_tree, replay
 from benchmarks.faults.table import Tally
@@ -108,6 +108,10 @@ def _committed(operations: Sequence[Operation]) -> int:
     return int(moves[-1].decode().strip().removeprefix("step-")) if moves else 0
 
 
+def _kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _kill_at(
     number: int,
     config: dict[str, Any],
@@ -118,16 +122,7 @@ def _kill_at(
     """Kill a run before its n-th operation, in the middle of it if it is a write; resume it."""
     out_dir = folder / f"killed-{number}"
     out_dir.mkdir()
-    count = 0
-
-    def strike(operation: Operation) -> int | None:
-        nonlocal count
-        count += 1
-        if count == number + 1 and operation.kind == "write" and len(operation.data) > 1:
-            return len(operation.data) // 2
-        if count > number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return None
+    strike = cut_off(number, _kill_self)
 
     def work() -> None:
         with watch_disk(out_dir, strike):

@@ -10,7 +10,7 @@ import statistics
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.faults.disk import Operation, watch_disk
+from benchmarks.faults.disk import Operation, cut_off, watch_disk
 from benchmarks.faults.forks import fork, run_forked
 from benchmarks.faults.powerloss import Tree, crash_states, materialize, read_tree, replay
 from benchmarks.faults.replay import problem, work
@@ -88,21 +88,16 @@ def _power_cuts(
     return list(seen.values())
 
 
+def _kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _kill_at(number: int, folder: Path) -> str:
     """Kill a process before its n-th operation, in the middle of it if it is a write."""
     folder.mkdir()
     told = folder.with_suffix(".acknowledged")
     told.write_text("-1\n")
-    count = 0
-
-    def strike(operation: Operation) -> int | None:
-        nonlocal count
-        count += 1
-        if count == number + 1 and operation.kind == "write" and len(operation.data) > 1:
-            return len(operation.data) // 2
-        if count > number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return None
+    strike = cut_off(number, _kill_self)
 
     def live() -> None:
         with told.open("a", buffering=1) as file, watch_disk(folder, strike):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.faults.disk import Operation, watch_disk
+from benchmarks.faults.disk import Operation, cut_off, watch_disk
 from benchmarks.faults.forks import run_forked
 from benchmarks.faults.replay import (
     ADDS,
@@ -42,22 +42,15 @@ def _operations(folder: Path) -> list[Operation]:
     return seen
 
 
+def _end() -> None:
+    raise _Killed
+
+
 def _cut_off(folder: Path, number: int) -> int:
     """Work until an operation, half of it if it is a write; return what was acknowledged."""
     acknowledged = [-1]
     opened: list[ReplayBuffer] = []
-    count = 0
-
-    def strike(operation: Operation) -> int | None:
-        nonlocal count
-        count += 1
-        if count == number + 1 and operation.kind == "write" and len(operation.data) > 1:
-            return len(operation.data) // 2
-        if count > number:
-            raise _Killed
-        return None
-
-    with watch_disk(folder, strike), suppress(_Killed):
+    with watch_disk(folder, cut_off(number, _end)), suppress(_Killed):
         work(folder, acknowledged.append, opened)
     for buffer in opened:
         buffer.close()
