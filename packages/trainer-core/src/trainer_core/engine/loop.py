@@ -10,9 +10,8 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from trainer_core.engine.events import Events
+from trainer_core.engine.feeding import batches_of, step_function
 from trainer_core.engine.nonfinite import Guard, RollBack
 from trainer_core.engine.progress import open_progress
 from trainer_core.engine.report import write_report
@@ -24,18 +23,14 @@ from trainer_core.engine.saving import Saver
 from trainer_core.engine.signals import catch_interrupts
 from trainer_core.engine.state import RunState
 from trainer_core.engine.summary import introduce
-from trainer_core.engine.throughput import count_flops, peak_flops
+from trainer_core.engine.throughput import flops_share
 from trainer_core.engine.timetable import Timetable
 from trainer_core.engine.watchdog import Watchdog
 from trainer_core.errors import StorageError, TrainerError
-from trainer_core.loader import BatchSource
 from trainer_core.loggers.fanout import Loggers
 from trainer_core.ranks import LocalRanks
 from trainer_core.results import RunResult
-from trainer_core.sampling import order_of
 from trainer_core.seeding import make_step_seeder
-from trainer_core.step import LossTrainer
-from trainer_core.tree import move_to_device, tree_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +40,6 @@ if TYPE_CHECKING:
     from trainer_core.engine.built import Experiment
     from trainer_core.engine.progress import Progress
     from trainer_core.engine.signals import InterruptFlag
-    from trainer_core.protocols import Batch
     from trainer_core.ranks import Ranks
 
 __all__ = ["RunResult", "RunState", "fit"]
@@ -157,7 +151,7 @@ class _Run:
             introduce(experiment, sys.stderr)
         self.progress.start(state)
         self.events.schedule(self._wall_s)
-        self.events.flops_share = _flops_share(experiment)
+        self.events.flops_share = flops_share(experiment)
         state.timetable.start(state.step, state.total_steps)
         gc.freeze()  # what exists now lives as long as the run: collections skip it until the end
 
@@ -192,8 +186,8 @@ class _Run:
         timetable, ranks, events = state.timetable, state.ranks, self.events
         guard, watched, passed_over = self.guard, self.guard.trainer, self.guard.passed_over
         experiment.models.train()
-        fetch = _batches(state)
-        train_step = _step_function(experiment.trainer)
+        fetch = batches_of(state)
+        train_step = step_function(experiment.trainer)
         advance = tuple(
             handle.scheduler.step
             for handle in state.schedules.values()
@@ -338,61 +332,3 @@ def _agreement(
     if ranks.world_size == 1:
         return bool, interrupted
     return (lambda is_due: ranks.any_lately(is_due or bool(interrupted))), ()
-
-
-def _batches(state: RunState) -> Callable[[], Batch]:
-    experiment = state.experiment
-    order = order_of(experiment.dataset, experiment.seed)
-    source = BatchSource(
-        experiment.dataset,
-        order,
-        global_batch=experiment.global_batch,
-        rank=state.ranks.rank,
-        world_size=state.ranks.world_size,
-        num_workers=experiment.num_workers,
-        pin_memory=experiment.device.type == "cuda",
-        prepare=_preparation(experiment),
-    )
-    return source.iterate(state.samples)
-
-
-def _flops_share(experiment: Experiment) -> float:
-    """Return a step's operations as a share of what the device does in a second; 0: not known."""
-    options = getattr(experiment.trainer, "options", None)
-    if experiment.loaded is None or options is None:
-        return 0.0
-    given = experiment.loaded.config.run.peak_tflops
-    peak = peak_flops(experiment.device, options.precision, given)
-    flops = None if peak is None else count_flops(experiment)
-    return flops / peak if flops and peak else 0.0
-
-
-def _preparation(experiment: Experiment) -> Callable[[Batch], Batch] | None:
-    """Return what brings a batch to the device and normalises it; None if nothing is to do."""
-    device, normalizer = experiment.device, experiment.normalizer
-    normalize = normalizer.for_batches() if normalizer.keys else None
-    if device.type == "cpu":
-        return normalize
-
-    def prepare(batch: Batch) -> Batch:
-        moved: Batch = move_to_device(batch, device, non_blocking=True)
-        return moved if normalize is None else normalize(moved)
-
-    return prepare
-
-
-def _step_function(trainer: Any) -> Callable[..., dict[str, Any]]:
-    """Return the trainer's step; of a stranger's the metrics are cut from their graphs."""
-    step: Callable[..., dict[str, Any]] = trainer.train_step
-    if isinstance(trainer, LossTrainer):
-        return step
-
-    def detached_step(batch: Batch, **where: Any) -> dict[str, Any]:
-        metrics: dict[str, Any] = tree_map(_detach, step(batch, **where))
-        return metrics
-
-    return detached_step
-
-
-def _detach(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value

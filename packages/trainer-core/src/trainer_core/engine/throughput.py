@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainer_core.engine.built import Experiment
     from trainer_core.protocols import Batch
 
-__all__ = ["count_flops", "first_batch", "peak_flops"]
+__all__ = ["count_flops", "first_batch", "flops_share", "peak_flops"]
 
 _PEAKS = (  # part of the name, dense 10^12 FLOP/s in bf16 or fp16, and in fp32
     ("B200", 2250.0, 80.0),
@@ -89,3 +89,14 @@ def count_flops(experiment: Experiment) -> float | None:
     buffers.restore()
     trainer.zero_grad()
     return float(counter.get_total_flops())
+
+
+def flops_share(experiment: Experiment) -> float:
+    """Return a step's operations as a share of what the device does in a second; 0: not known."""
+    options = getattr(experiment.trainer, "options", None)
+    if experiment.loaded is None or options is None:
+        return 0.0
+    given = experiment.loaded.config.run.peak_tflops
+    peak = peak_flops(experiment.device, options.precision, given)
+    flops = None if peak is None else count_flops(experiment)
+    return flops / peak if flops and peak else 0.0
