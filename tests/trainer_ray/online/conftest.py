@@ -97,6 +97,14 @@ def toy_file(toy_experiment: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def joined(toy_experiment: dict[str, Any], address: str, tmp_path: Path) -> dict[str, Any]:
+    """A run in the cluster of all tests, with actors of its own names."""
+    runner = {**toy_experiment["runner"], "address": address}
+    runner |= {"replay_buffer": str(tmp_path), "policy_state_manager": f"{tmp_path} weights"}
+    return {**toy_experiment, "runner": runner}
+
+
+@pytest.fixture
 def program(address: str) -> Iterator[None]:
     """A program that has joined the cluster itself."""
     ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)

@@ -59,12 +59,16 @@ class Spy:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[dict[str, torch.Tensor]] = []
         self.weights: list[float] = []
+        self.interrupt_in = 0
         losses = DefaultTrainer.compute_losses
 
         def compute(trainer: Any, batch: Any, step: Any) -> Any:
             if step.training:
                 self.batches.append(batch)
                 self.weights.append(float(first_weight(trainer.models["model"].state_dict())))
+                self.interrupt_in -= 1
+                if self.interrupt_in == 0:
+                    os.kill(os.getpid(), signal.SIGINT)
             return losses(trainer, batch, step)
 
         monkeypatch.setattr(DefaultTrainer, "compute_losses", compute)
@@ -81,14 +85,6 @@ class Spy:
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     return Spy(monkeypatch)
-
-
-@pytest.fixture
-def joined(toy_experiment: dict[str, Any], address: str, tmp_path: Path) -> dict[str, Any]:
-    """A run in the cluster of all tests, with actors of its own names."""
-    runner = {**toy_experiment["runner"], "address": address}
-    runner |= {"replay_buffer": str(tmp_path), "policy_state_manager": f"{tmp_path} weights"}
-    return {**toy_experiment, "runner": runner}
 
 
 def first_weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -134,15 +130,15 @@ def test_batches_are_mixed_and_rollouts_have_newer_and_newer_weights(
 
 
 def test_steps_on_the_data_set_alone_are_those_of_the_local_runner(
-    joined: dict[str, Any], tmp_path: Path
+    joined: dict[str, Any], spy: Spy, tmp_path: Path
 ) -> None:
-    joined["runner"]["offline_steps"] = 60
-    trainer_core.run(joined)
+    joined["runner"]["offline_steps"] = 50
+    for folder, runner in (("run", "ray_online"), ("local", "local")):
+        spy.interrupt_in = 40
+        joined["run"]["out_dir"] = str(tmp_path / folder)
+        assert trainer_core.run(joined, runner=runner).step == 40
     assert not (tmp_path / "run" / "rollouts").exists()
-    found = newest_weights(tmp_path / "run")
-    joined["run"]["out_dir"] = str(tmp_path / "local")
-    trainer_core.run(joined, runner="local")
-    wanted = newest_weights(tmp_path / "local")
+    found, wanted = newest_weights(tmp_path / "run"), newest_weights(tmp_path / "local")
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import schedulefree
 import torch
 from torch import nn
 
+from experiments_il.schedule_free import RAdamScheduleFree
 from trainer_core.errors import TrainerError
+from trainer_ray.online.acting_weights import Averages
 from trainer_ray.online.packed_weights import Packer, load_arrays, named_tensors, unpack
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.publishing import Publisher
@@ -158,3 +161,43 @@ def test_weights_are_those_of_the_moment_they_were_published() -> None:
     publisher.close()
     sent = unpack(receiver.layers[1]["refs"][0], receiver.layers[1]["index"])
     assert (sent["trained/0.weight"] == 1).all()
+
+
+def published(learner: nn.ModuleDict, averages: Averages) -> nn.ModuleDict:
+    """Return other models with the weights that a publisher sends of these."""
+    receiver, actor = Receiver(), models()
+    publisher = Publisher(learner, np.copy, receiver.send, averages)
+    publish(publisher, 1)
+    receiver.wait_for(1)
+    publisher.close()
+    load_arrays(actor, [(layer["refs"][0], layer["index"]) for layer in receiver.layers])
+    return actor
+
+
+def test_averages_are_published_instead_of_the_weights_they_follow() -> None:
+    learner = models()
+    kept = {"trained/0.bias": torch.full((3,), 5.0), "frozen/bias": torch.full((2,), 0.5)}
+    kept["frozen/bias"] = kept["frozen/bias"].to(torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    actor = published(learner, Averages([lambda: kept]))
+    for name, tensor in actor.state_dict().items():
+        component, _, own = name.partition(".")
+        assert torch.equal(tensor, kept.get(f"{component}/{own}", before[name]))
+        assert torch.equal(learner.state_dict()[name], before[name])
+
+
+@pytest.mark.parametrize("kind", [RAdamScheduleFree, schedulefree.RAdamScheduleFree])
+def test_optimizers_that_average_publish_what_an_evaluation_sees_and_train_on(kind: Any) -> None:
+    learner = models()
+    parameters = list(learner["trained"].parameters())
+    optimizer = kind(parameters, lr=0.1)
+    optimizer.train()
+    for step in range(9):
+        (sum((p - step).square().sum() for p in parameters)).backward()  # type: ignore[union-attr]
+        optimizer.step()
+    training = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    actor = published(learner, Averages(optimizers=[optimizer]))
+    assert all(torch.equal(learner.state_dict()[name], training[name]) for name in training)
+    assert not same(actor, learner)
+    optimizer.eval()
+    assert same(actor, learner)

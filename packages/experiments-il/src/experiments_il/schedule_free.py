@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from policy_constructor.ranges import NonNegative, PositiveNumber
     from trainer_core.protocols import ParameterGroups
@@ -60,12 +60,20 @@ class RAdamScheduleFree(torch.optim.Optimizer):
         if self._training_weights is not None:
             return
         self._training_weights = {}
-        for group in self.param_groups:
-            beta1 = group["betas"][0]
-            for parameter in group["params"]:
-                if "z" in self.state[parameter]:
-                    self._training_weights[parameter] = parameter.detach().clone()
-                    parameter.lerp_(self.state[parameter]["z"], 1 - 1 / beta1)
+        for parameter in self._moved():
+            self._training_weights[parameter] = parameter.detach().clone()
+        self.average_copies({parameter: parameter for parameter in self._training_weights})
+
+    @torch.no_grad()
+    def average_copies(self, copies: Mapping[Tensor, Tensor]) -> None:
+        """Turn copies of the training weights into averages in place: what `eval()` would show.
+
+        Args:
+            copies: Parameter to its copy, on the same device; others than ours are left alone.
+        """
+        for parameter, beta1 in self._moved().items():
+            if parameter in copies:
+                copies[parameter].lerp_(self.state[parameter]["z"], 1 - 1 / beta1)
 
     @torch.no_grad()
     def train(self) -> None:
@@ -96,6 +104,15 @@ class RAdamScheduleFree(torch.optim.Optimizer):
         for group in self.param_groups:
             self._step_group(group)
         return loss
+
+    def _moved(self) -> dict[Tensor, float]:
+        """Return the parameters that have moved, each with its weight of the average."""
+        return {
+            parameter: group["betas"][0]
+            for group in self.param_groups
+            for parameter in group["params"]
+            if "z" in self.state.get(parameter, ())
+        }
 
     def _step_group(self, group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]

@@ -80,6 +80,7 @@ class EMA:
             self.averages = {name: w.detach().clone() for name, w in self._weights.items()}
         self._pair_up()
         state.sharded.append(self._all_averages)
+        state.averages.append(lambda: self.averages)
 
     def _pair_up(self) -> None:
         """Put the averages beside the weights that they follow."""

@@ -47,6 +47,9 @@ class RunState:
         sharded: Functions that return tensors of which each process has a part; callbacks that add
             such tensors to checkpoints append one in `trainer_fit_start`, and all processes put
             them together before rank 0 saves.
+        averages: Functions that return averaged weights by `<component>/<name>`, the names and the
+            number formats of parameters and buffers; whoever measures or hands weights out while
+            training goes on takes these instead. Callbacks append theirs in `trainer_fit_start`.
         beat: Tells the watchdog of progress that is no step; set by the loop.
         pause: Context in which the watchdog waits for a beat or for its end; set by the loop.
         interrupt: Asks the run to save and leave, as a signal of this name would; for who hears of
@@ -74,6 +77,7 @@ class RunState:
     save: Callable[..., Path | None] = lambda **_: None
     add_to_checkpoint: Callable[[str, Mapping[str, Tensor]], None] = lambda _file, _tensors: None
     sharded: list[Callable[[], Iterable[Tensor]]] = field(default_factory=list)
+    averages: list[Callable[[], Mapping[str, Tensor]]] = field(default_factory=list)
     beat: Callable[[], None] = lambda: None
     pause: Callable[[], AbstractContextManager[Any]] = nullcontext
     interrupt: Callable[[str], None] = lambda _: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from trainer_core.errors import TrainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
@@ -49,10 +50,12 @@ class Packer:
 
     Attributes:
         index: Where each of them lies.
+        tensors: They themselves.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.index: Index = {}
+        self.tensors = dict(tensors)
         self._sources = [tensor.detach() for tensor in tensors.values()]
         size = 0
         for name, tensor in tensors.items():
@@ -63,12 +66,24 @@ class Packer:
         is_cuda = device.type == "cuda"
         self._host = self._packed.new_empty(size, device="cpu", pin_memory=is_cuda)
         self._event = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call] # torch leaves it so
-        self._views = list(_views(self._packed, self.index).values())
+        self._views = _views(self._packed, self.index)
 
-    def copy(self) -> None:
-        """Copy the tensors as they are now. On CUDA the way to the host is only begun."""
+    def copy(
+        self,
+        instead: Mapping[str, Tensor] = MappingProxyType({}),
+        change: Callable[[Mapping[str, Tensor]], None] = lambda _: None,
+    ) -> None:
+        """Copy the tensors as they are now. On CUDA the way to the host is only begun.
+
+        Args:
+            instead: Tensors of the same shapes and types that are copied instead, by name.
+            change: Called with the copies by name; may change them in place.
+        """
         if self._views:
-            torch._foreach_copy_(self._views, self._sources)
+            names = zip(self.tensors, self._sources, strict=True)
+            sources = [instead.get(name, own) for name, own in names]
+            torch._foreach_copy_(list(self._views.values()), sources)
+            change(self._views)
         if self._packed.device.type == "cpu":
             self._host = self._packed
             return

@@ -114,23 +114,24 @@ class PolicyStateManager:
         return {"version": self._version, "acting": acting}
 
     def restore(self) -> bool:
-        """Take the weights of the newest whole checkpoint; return whether there is one."""
+        """Take what an evaluation of the newest whole checkpoint measures; return whether it can.
+
+        What it cannot, the next publication of the learner mends.
+        """
         import ray  # noqa: PLC0415 - and torch: only after a restart
 
+        from policy_constructor.errors import ConfigError  # noqa: PLC0415 - the same
         from trainer_core.checkpoint.reader import newest_valid  # noqa: PLC0415 - the same
-        from trainer_core.errors import CheckpointError  # noqa: PLC0415 - the same
+        from trainer_core.errors import TrainerError  # noqa: PLC0415 - the same
+        from trainer_ray.online.acting_weights import weights_of  # noqa: PLC0415 - the same
         from trainer_ray.online.packed_weights import Packer  # noqa: PLC0415 - the same
 
         try:
             checkpoint = newest_valid(Path(self._checkpoints), quarantine=False)
             if checkpoint is None:
                 return False
-            tensors = {
-                f"{file.removeprefix('model.').removesuffix('.safetensors')}/{name}": tensor
-                for file in checkpoint.names("model.")
-                for name, tensor in checkpoint.read_tensors(file).items()
-            }
-        except CheckpointError as error:
+            tensors = weights_of(checkpoint)
+        except (TrainerError, ConfigError) as error:
             _log.warning("no weights from %s: %s", self._checkpoints, error)
             return False
         packer = Packer(tensors)

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from trainer_ray.online.acting_weights import Averages
 from trainer_ray.online.packed_weights import Packer, named_tensors
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Publisher:
         put: Stores an array for others and returns what they find it by.
         send: Publishes `(version, newest layer, base layer or None)`; returns whether whoever
             got it has a base.
+        averages: What is published instead of trained weights; None: nothing.
 
     Attributes:
         version: Version of the weights that were published last; -1: none were.
@@ -44,11 +46,13 @@ class Publisher:
         models: nn.ModuleDict,
         put: Callable[[NDArray[np.uint8]], Any],
         send: Callable[[int, Layer, Layer | None], bool],
+        averages: Averages | None = None,
     ) -> None:
         self.version = -1
         self._models = models
         self._put = put
         self._send = send
+        self._averages = averages or Averages()
         self._trained: list[str] = []
         self._packer = Packer({})
         self._base: Layer | None = None
@@ -60,14 +64,14 @@ class Publisher:
         self._thread.start()
 
     def publish(self, version: int) -> bool:
-        """Copy the weights as they are now; return whether they will be published.
+        """Copy the weights that an evaluation would see now; return whether they are published.
 
         They will not while earlier ones are on their way: the memory is in use.
         """
         if self._copied is not None:
             return False
         self._follow_training()
-        self._packer.copy()
+        self._averages.copy(self._packer)
         self._copied = version
         self._is_due.set()
         return True
@@ -83,11 +87,12 @@ class Publisher:
         self._thread.join(_END_S)
 
     def _follow_training(self) -> None:
-        """Make room for what is trained by now."""
+        """Make room for what is trained by now, and for averages, which go on following."""
+        moving = {*self._trained, *self._averages.components()}
         trained = [
             name
             for name, module in self._models.items()
-            if name in self._trained or any(p.requires_grad for p in module.parameters())
+            if name in moving or any(p.requires_grad for p in module.parameters())
         ]
         if trained != self._trained or not self._packer.index:
             self._trained = trained

@@ -14,6 +14,7 @@ import ray
 from trainer_core.engine.runfolder import resolved_yaml
 from trainer_core.errors import UserError
 from trainer_core.hookspecs import hookimpl
+from trainer_ray.online.acting_weights import Averages
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
 from trainer_ray.online.filling import WaitLines, set_aside, wait_for_frames
@@ -76,9 +77,12 @@ class Session:
         self._is_training = False
         self._began = time.perf_counter()
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def trainer_fit_start(self, state: RunState) -> None:
-        """Start what the run needs; without `offline_steps`, wait for the first frames."""
+        """Start what the run needs; without `offline_steps`, wait for the first frames.
+
+        Callbacks come before this and the other hooks, so that averages are those of the step.
+        """
         if state.step >= state.total_steps:
             return
         self._began = time.perf_counter()
@@ -91,7 +95,7 @@ class Session:
             self._begin(state)
         self._is_training = True
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def trainer_step_end(self, state: RunState) -> None:
         """Publish the weights where that is due; end the run where nobody plays any more."""
         publisher, supervisor = self._publisher, self._supervisor
@@ -149,7 +153,8 @@ class Session:
                 raise UserError(msg)
             self._held.append(actor)
         send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
-        publisher = Publisher(state.models, ray.put, send)
+        averages = Averages(state.averages, state.optimizers.values())
+        publisher = Publisher(state.models, ray.put, send, averages)
         self._publisher = publisher
         publisher.publish(state.step)
         supervisor = Supervisor(
