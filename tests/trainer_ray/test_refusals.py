@@ -14,6 +14,7 @@ import pytest
 
 import trainer_core
 from trainer_core.errors import UserError
+from trainer_core.experiment.loading import load_experiment
 from trainer_core.protocols import Runner
 from trainer_ray.runner import RayRunner
 
@@ -37,12 +38,84 @@ def test_the_ray_runner_fits_the_protocol() -> None:
         ({"connect_timeout_s": 0}, "connect_timeout_s must be positive, not 0"),
         ({"strategy": "fsdp"}, "strategy: fsdp needs at least two workers"),
         ({"fsdp_wrap": {"a": ["*"]}}, "fsdp_wrap is a key of strategy: fsdp, and this is ddp"),
+        ({"resources_per_worker": {}}, "a worker takes something of its machine: "),
     ],
 )
 def test_what_no_cluster_could_do_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         RayRunner(**given).run(experiment=None)  # type: ignore[arg-type] # refused before
     assert str(caught.value).startswith(f"runner ray: {message}")
+
+
+NO_URL = "is no folder and no URL that fsspec knows"
+REFUSED = {
+    "resources_per_worker={CPU: -1}": (
+        "resources_per_worker.CPU",
+        "resources_per_worker.CPU is 0 or at least 0.0001, not -1",
+    ),
+    "resources_per_worker={CPU: 0}": (
+        "resources_per_worker",
+        "a worker takes something of its machine: resources_per_worker.CPU is positive",
+    ),
+    "resources_per_worker={GPU: 1}": (
+        "resources_per_worker.GPU",
+        "resources_per_worker.GPU: 1 needs use_gpu: true",
+    ),
+    "resources_per_worker={TPU: 1}": (
+        "resources_per_worker.TPU",
+        "the runner ray trains on CPUs and CUDA devices, on no TPU",
+    ),
+    "use_gpu=true runner.resources_per_worker={GPU: 0}": (
+        "resources_per_worker.GPU",
+        "use_gpu: true takes a GPU, and resources_per_worker.GPU is 0",
+    ),
+    "use_gpu=true runner.resources_per_worker={GPU: 1.5}": (
+        "resources_per_worker.GPU",
+        "resources_per_worker.GPU above 1 is a whole number, not 1.5",
+    ),
+    "backend=nccl": ("backend", "backend: nccl needs use_gpu: true"),
+    "fsdp_wrap={model: ['*']}": (
+        "fsdp_wrap",
+        "fsdp_wrap is a key of strategy: fsdp, and this is ddp",
+    ),
+    "strategy=fsdp runner.num_workers=1": (
+        "strategy",
+        "strategy: fsdp needs at least two workers",
+    ),
+    "connect_timeout_s=.inf": (
+        "connect_timeout_s",
+        "connect_timeout_s is at most 1e+09 seconds, not inf",
+    ),
+    "address=head": (
+        "address",
+        "address is 'auto', 'host:port' or 'ray://host:port', not 'head'",
+    ),
+    "address='head:99999'": (
+        "address",
+        "address is 'auto', 'host:port' or 'ray://host:port', not 'head:99999'",
+    ),
+    "runtime_env={env_var: {A: b}}": (
+        "runtime_env.env_var",
+        "Ray has no 'env_var' in a runtime_env; did you mean 'env_vars'?",
+    ),
+    "runtime_env={env_vars: {A: 1}}": (
+        "runtime_env.env_vars.A",
+        "an environment variable is a text: write '1'",
+    ),
+    "storage=s9://bucket/run": (
+        "storage",
+        f"storage: 's9://bucket/run' {NO_URL}: Protocol not known: s9",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_the_check_of_a_file_names_the_place(experiment_alone: dict[str, Any], change: str) -> None:
+    changes = [f"runner.{part}" for part in change.split(" runner.")]
+    (problem,) = load_experiment(experiment_alone, changes, strict=False).problems
+    path, message = REFUSED[change]
+    assert (problem.path, problem.message) == (f"runner.{path}", message)
+    assert problem.location is not None
 
 
 def _run(experiment: dict[str, Any], folder: Path, before: str = "", **environment: str) -> str:

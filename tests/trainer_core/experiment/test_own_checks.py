@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trainer_core import load_experiment
+from trainer_core.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,10 @@ def check(parameters, report, view):
     if parameters["episodes"] > view.sections["trainer"]["max_steps"]:
         seen = f"{sorted(view.batches)} and {list(view.blocks)}"
         report(("evaluation", "episodes"), f"more than {seen}")
+
+def watch(parameters, report, view):
+    if view.sections.get("evaluation") is None:
+        report(("runner",), "nothing to play")
 
 def failing(parameters, report, view):
     report(("evaluation",), "is not said")
@@ -79,6 +84,7 @@ def test_section_with_other_mistakes_is_left_alone(experiment_file: Path) -> Non
 RUNNER = """\
 class Playing:
     laid_over = {"rollout": "evaluation"}
+    parameter_check = "judge_checks:watch"
     def __init__(self, rollout: dict[str, object] | None = None): ...
     def run(self, experiment): ...
 """
@@ -106,3 +112,32 @@ def test_keys_laid_over_another_section_are_those_of_its_component(
     changed = [*sections, f"runner.rollout={{{rollout}}}"]
     (problem,) = load_experiment(experiment_file, changed, strict=False).problems
     assert (problem.path, problem.message) == (path, message)
+
+
+@pytest.mark.usefixtures("judge")
+def test_runner_checks_the_whole_file_also_when_the_command_line_names_it(
+    fake_wheel: Callable[..., Path], experiment_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = {"trainer_core.runners": {"playing": "playing:Playing"}}
+    fake_wheel("playing", groups, {"playing.py": RUNNER})
+    assert main(["check", str(experiment_file), "--runner", "playing"]) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "<cli>:1:10: error: runner: nothing to play"
+    assert main(["check", str(experiment_file), "--runner=playing", "evaluation._type_=judge"]) == 0
+    assert "playing" not in sys.modules
+
+
+def test_runner_of_several_processes_checks_its_keys(experiment_file: Path) -> None:
+    changed = "runner={_type_: ddp, nnodes: 2, bucket_cap_mb: 9.0, strategy: fsdp}"
+    problems = load_experiment(experiment_file, [changed], strict=False).problems
+    assert [(problem.path, problem.message) for problem in problems] == [
+        ("runner.nnodes", "nnodes: 2 needs rdzv_endpoint, 'host:port' of one of the machines"),
+        ("runner.bucket_cap_mb", "bucket_cap_mb is a key of strategy: ddp, and this is fsdp"),
+    ]
+
+
+def test_key_of_another_runner_is_told_whose_it_is(experiment_file: Path) -> None:
+    changed = "runner={_type_: local, nnodes: 2}"
+    (problem,) = load_experiment(experiment_file, [changed], strict=False).problems
+    assert problem.message == "runner.local has no parameter 'nnodes'"
+    assert problem.notes[0] == "'nnodes' is a parameter of runner.ddp"

@@ -313,7 +313,8 @@ class Runner(Protocol):
     their order; `trainer run --sweep` then hands it the grid.
 
     A parameter that holds keys to lay over those of another section is named in a literal
-    `laid_over = {"rollout": "evaluation"}`; `trainer check` looks these keys up there.
+    `laid_over = {"rollout": "evaluation"}`; `trainer check` looks these keys up there. The class
+    may name a `parameter_check`, as a `Trainer` does.
     """
 
     def run(self, experiment: Any) -> Any:

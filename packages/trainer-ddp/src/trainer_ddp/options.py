@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainer_core.distributed.options import GroupOptions, is_count
 
-__all__ = ["Options"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from trainer_core.distributed.options import Fault
+    from trainer_core.protocols import BatchReport, FileView
+
+__all__ = ["Options", "check"]
 
 _CHOICES = {"rdzv_backend": ("c10d", "etcd-v2")}
 
@@ -26,21 +32,21 @@ class Options(GroupOptions):
     rdzv_id: str = ""
     rdzv_timeout_s: float = 300.0
 
-    def require_valid(self) -> None:
-        """Refuse what no machine could do.
-
-        Raises:
-            UserError: A value is out of its range; the message names the key.
-        """
-        super().require_valid()
-        self.require_choices(_CHOICES)
+    def faults(self) -> Iterator[Fault]:
+        """Yield what no machine could do."""
+        yield from super().faults()
+        yield from self.no_choices(_CHOICES)
         if self.nproc_per_node != "auto" and not is_count(self.nproc_per_node, 1):
-            self.refuse(f"nproc_per_node is 'auto' or at least 1, not {self.nproc_per_node!r}")
-        for key, least in {"nnodes": 1, "max_restarts": 0}.items():
-            if not is_count(getattr(self, key), least):
-                self.refuse(f"{key} is a number of at least {least}, not {getattr(self, key)!r}")
-        self.require_positive(("rdzv_timeout_s",))
+            what = f"nproc_per_node is 'auto' or at least 1, not {self.nproc_per_node!r}"
+            yield ("nproc_per_node",), what
+        yield from self.no_counts({"nnodes": 1, "max_restarts": 0})
+        yield from self.no_times(("rdzv_timeout_s",))
         if self.nnodes > 1 and not self.rdzv_endpoint:
-            self.refuse(
-                f"nnodes: {self.nnodes} needs rdzv_endpoint, 'host:port' of one of the machines"
-            )
+            what = f"nnodes: {self.nnodes} needs rdzv_endpoint, 'host:port' of one of the machines"
+            yield ("nnodes",), what
+
+
+def check(parameters: Mapping[str, Any], report: BatchReport, view: FileView) -> None:
+    """Report what `trainer check` is to say of the runner's keys."""
+    del view
+    Options.read(parameters).report(report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trainer_ddp.environment import find_place
 from trainer_ddp.options import Options
@@ -55,6 +55,8 @@ class DDPRunner:
             weights themselves and the components' outputs stay fp32.
         fsdp_reduce_dtype: What gradients are sent and averaged in: `fp32` or `bf16`.
     """
+
+    parameter_check: ClassVar = "trainer_ddp.options:check"
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainer_ray.cluster import import_ray
 from trainer_ray.options import Options
@@ -52,6 +52,8 @@ class RayRunner:
             `ddp`.
     """
 
+    parameter_check: ClassVar = "trainer_ray.options:check"
+
     def __init__(
         self,
         *,
@@ -74,7 +76,9 @@ class RayRunner:
     ) -> None:
         self.options = Options(
             num_workers=num_workers,
-            resources_per_worker=dict(resources_per_worker or {"CPU": 1.0}),
+            resources_per_worker=(
+                {"CPU": 1.0} if resources_per_worker is None else dict(resources_per_worker)
+            ),
             use_gpu=use_gpu,
             placement=placement,
             address=address,

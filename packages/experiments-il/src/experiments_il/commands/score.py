@@ -147,7 +147,8 @@ def _load(run: Path) -> Any:
     if checkpoint is None:
         message = f"{run} has no checkpoint; give the folder of a run"
         raise UserError(message)
-    loaded = load_experiment(str(checkpoint.path / "config.resolved.yaml"), ["evaluation=null"])
+    config = str(checkpoint.path / "config.resolved.yaml")
+    loaded = load_experiment(config, ["evaluation=null"], runner="local")
     experiment = build_experiment(loaded, LocalRanks())
     if not isinstance(experiment.trainer, MutualInformationEstimatorTrainer):
         message = f"{run} was trained by {type(experiment.trainer).__name__}; {_WANTED}"

@@ -15,6 +15,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Check a file; return 0 if it may be run, else 2."""
     parser = config_parser("check", "Find every mistake in an experiment file; nothing is run.")
+    parser.add_argument("--runner", help="check with this runner in place of the file's")
     parser.add_argument("--json", action="store_true", help="one JSON document for machines")
     parser.add_argument(
         "--deep",
@@ -23,7 +24,9 @@ def main(argv: list[str]) -> int:
     )
     options = parse_config_line(parser, argv)
     try:
-        experiment = load_experiment(options.config, options.overrides, strict=False)
+        experiment = load_experiment(
+            options.config, options.overrides, strict=False, runner=options.runner
+        )
     except ConfigError as error:
         errors, warnings, summary = list(error.problems), [], ""
     else:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias
 
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["GroupOptions", "is_count"]
+    from trainer_core.protocols import BatchReport
+
+__all__ = ["Fault", "GroupOptions", "RunnerOptions", "is_count"]
+
+Fault: TypeAlias = "tuple[tuple[str, ...], str]"
+"""Keys below the runner's, and what is wrong there."""
 
 _CHOICES = {
     "backend": ("auto", "gloo", "nccl"),
@@ -27,10 +32,78 @@ _OF_FSDP = (
     "fsdp_reduce_dtype",
 )
 _TIMEOUTS_S = {"gloo": 120.0, "nccl": 600.0}
+_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True)
-class GroupOptions:
+class RunnerOptions:
+    """The keys of a runner, and what is wrong with them: the same for a file and for a program."""
+
+    runner: ClassVar[str]
+    """Name of the runner, for messages."""
+
+    @classmethod
+    def read(cls, parameters: Mapping[str, Any]) -> Self:
+        """Return the options that a file gives; null stands for the default."""
+        return cls(**{key: value for key, value in parameters.items() if value is not None})
+
+    def faults(self) -> Iterator[Fault]:
+        """Yield what no machine could do."""
+        yield from ()
+
+    def report(self, report: BatchReport) -> None:
+        """Tell `trainer check` of every fault."""
+        for place, message in self.faults():
+            report(("runner", *place), message)
+
+    def require_valid(self) -> None:
+        """Refuse what no machine could do.
+
+        Raises:
+            UserError: A value is out of its range; the message names the key.
+        """
+        for _, message in self.faults():
+            self.refuse(message)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Refuse the options.
+
+        Raises:
+            UserError: Always; it names the runner.
+        """
+        msg = f"runner {self.runner}: {what}"
+        raise UserError(msg)
+
+    def no_choices(self, choices: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
+        """Yield the values that are none of the known ones."""
+        for key, known in choices.items():
+            if getattr(self, key) not in known:
+                yield (key,), f"{key} is {' or '.join(known)}, not {getattr(self, key)!r}"
+
+    def no_counts(self, counts: Mapping[str, int]) -> Iterator[Fault]:
+        """Yield what is no whole number from the least one of its key."""
+        for key, least in counts.items():
+            if not is_count(getattr(self, key), least):
+                yield (key,), f"{key} is a number of at least {least}, not {getattr(self, key)!r}"
+
+    def no_times(self, keys: tuple[str, ...]) -> Iterator[Fault]:
+        """Yield what cannot be waited for, in seconds; None passes."""
+        yield from self.not_positive(keys)
+        for key in keys:
+            value = getattr(self, key)
+            if value is not None and value > _LONGEST_S:
+                yield (key,), f"{key} is at most {_LONGEST_S:g} seconds, not {value!r}"
+
+    def not_positive(self, keys: tuple[str, ...]) -> Iterator[Fault]:
+        """Yield numbers that are not above zero; None passes."""
+        for key in keys:
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                yield (key,), f"{key} must be positive, not {value!r}"
+
+
+@dataclass(frozen=True)
+class GroupOptions(RunnerOptions):
     """What does not depend on who started the processes.
 
     Attributes:
@@ -50,9 +123,6 @@ class GroupOptions:
         fsdp_reduce_dtype: What gradients are sent and averaged in, `fp32` or `bf16`.
     """
 
-    runner: ClassVar[str]
-    """Name of the runner, for messages."""
-
     backend: str = "auto"
     timeout_s: float | None = None
     strategy: str = "ddp"
@@ -67,44 +137,21 @@ class GroupOptions:
     fsdp_param_dtype: str = "fp32"
     fsdp_reduce_dtype: str = "fp32"
 
-    def require_valid(self) -> None:
-        """Refuse what no machine could do.
-
-        Raises:
-            UserError: A value is out of its range; the message names the key.
-        """
-        self.require_choices(_CHOICES)
-        self.require_positive(("timeout_s", "bucket_cap_mb"))
-        of_other = _OF_DDP if self.strategy == "fsdp" else _OF_FSDP
-        given = [key for key in of_other if getattr(self, key) != getattr(type(self)(), key)]
-        if given:
-            other = "ddp" if self.strategy == "fsdp" else "fsdp"
-            self.refuse(f"{given[0]} is a key of strategy: {other}, and this is {self.strategy}")
+    def faults(self) -> Iterator[Fault]:
+        """Yield what no machine could do."""
+        yield from super().faults()
+        yield from self.no_choices(_CHOICES)
+        yield from self.no_times(("timeout_s",))
+        yield from self.not_positive(("bucket_cap_mb",))
+        default, is_fsdp = type(self)(), self.strategy == "fsdp"
+        of_other, other = (_OF_DDP, "ddp") if is_fsdp else (_OF_FSDP, "fsdp")
+        for key in of_other:
+            if getattr(self, key) != getattr(default, key):
+                yield (key,), f"{key} is a key of strategy: {other}, and this is {self.strategy}"
         for component, patterns in self.fsdp_wrap.items():
             if not isinstance(patterns, list) or not patterns:
-                self.refuse(f"fsdp_wrap.{component} is a list of patterns, not {patterns!r}")
-
-    def require_choices(self, choices: Mapping[str, tuple[str, ...]]) -> None:
-        """Refuse a value that is none of the known ones."""
-        for key, known in choices.items():
-            if getattr(self, key) not in known:
-                self.refuse(f"{key} is {' or '.join(known)}, not {getattr(self, key)!r}")
-
-    def require_positive(self, keys: tuple[str, ...]) -> None:
-        """Refuse numbers that are not above zero; None passes."""
-        for key in keys:
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                self.refuse(f"{key} must be positive, not {value!r}")
-
-    def refuse(self, what: str) -> NoReturn:
-        """Refuse the options.
-
-        Raises:
-            UserError: Always; it names the runner.
-        """
-        msg = f"runner {self.runner}: {what}"
-        raise UserError(msg)
+                what = f"fsdp_wrap.{component} is a list of patterns, not {patterns!r}"
+                yield ("fsdp_wrap", component), what
 
     def group_timeout_s(self, backend: str) -> float:
         """Return how long a rank waits for the others before it gives up, in seconds."""

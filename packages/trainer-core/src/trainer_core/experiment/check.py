@@ -175,7 +175,8 @@ class ComponentCheck:
                 details["suggestions"] = near
                 self.respelt |= {(*path, name) for name in near[:1]}
             if details.get("code") == "unknown-key" and place[:-1] == path:
-                details["notes"] = _merged_into(node, str(place[-1]), ref)
+                others = self._others_with(ref, str(place[-1]))
+                details["notes"] = (*_merged_into(node, str(place[-1]), ref), *others)
             self._report(place, message, **details)
 
         nested = check_arguments(
@@ -192,6 +193,15 @@ class ComponentCheck:
             kind = kinds_of.get(place[len(path)])
             self._check(place, inner, () if kind is None else (kind,), _NO_KEYS)
         return ref
+
+    def _others_with(self, ref: ComponentRef | None, key: str) -> tuple[str, ...]:
+        """Say which other runners have a key: `--runner` makes another one of a file."""
+        if ref is None or ref.kind != "runner":
+            return ()
+        usable = self.plugins.usable(self.plugins.registries["runner"].refs())
+        signatures = [(other.full_id, read_signature(other.target)) for other in usable]
+        names = [name for name, found in signatures if found and key in found.parameters]
+        return (f"{key!r} is a parameter of {', '.join(sorted(names))}",) if names else ()
 
     def _referenced(self, path: Path, node: Node, kinds: Sequence[str]) -> ComponentRef | None:
         """Return what a spec's `_type_` means, or None after reporting why it means nothing."""

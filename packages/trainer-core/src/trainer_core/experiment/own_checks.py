@@ -31,14 +31,14 @@ __all__ = ["ABSENT", "OwnChecks", "class_value", "find_section", "parameters_of"
 
 ABSENT = "missing-data"
 """Code of what a file names that is not on this machine."""
-_SECTIONS = ("trainer", "evaluation", "optimizer")
+_SECTIONS = ("runner", "trainer", "evaluation", "optimizer")
 _SHARED = frozenset({"", "data", "defaults", "model", "models", "params"})
 _MISPLACED = frozenset({"left-over", "unknown-key", "unused-parameter"})
 _WITHOUT_KEYS = frozenset({"torch"})
 
 
 class OwnChecks:
-    """Calls the `parameter_check` that the classes of trainer, evaluator and optimizer name.
+    """Calls the `parameter_check` that the classes of four sections name, see `_SECTIONS`.
 
     Args:
         resolved: The resolved file.

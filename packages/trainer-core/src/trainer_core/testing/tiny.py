@@ -87,7 +87,8 @@ def build(
         "loggers=[]",
         set_value("+callbacks", [{**saving, "keep_last": STEPS}]),
     ]
-    return build_experiment(load_experiment(source, [*overrides, *changes]), LocalRanks())
+    loaded = load_experiment(source, [*overrides, *changes], runner="local")
+    return build_experiment(loaded, LocalRanks())
 
 
 def train(experiment: Experiment, out_dir: Path, resume: str = "none") -> RunResult:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from policy_constructor.config.node import to_plain
 from policy_constructor.errors import ConfigError
 from trainer_core.instantiate import instantiate, placed
 from trainer_core.online import EpisodeSource, OnlineData
+from trainer_ray.online.file_checks import file_faults, online_samples
 from trainer_ray.online.mixed_data import Proportions
 
 if TYPE_CHECKING:
@@ -25,30 +27,14 @@ _SEEDS_APART = 1_000_000
 def require_sections(loaded: LoadedExperiment, options: Options) -> None:
     """Refuse a file that cannot be learned from online, whatever its components are.
 
+    `trainer check` has said the same, unless a hook plugin has chosen the runner.
+
     Raises:
-        ConfigError: It cannot; the message says which key.
+        ConfigError: It cannot; the messages say which keys.
     """
-    config = loaded.config
-    if config.evaluation is None:
-        message = (
-            "runner ray_online plays what an evaluator plays; the file has no 'evaluation' section"
-        )
-        _refuse(loaded, ("runner",), message)
-    if config.data.num_workers:
-        message = (
-            "runner ray_online fetches its samples in a thread of the learner; num_workers is 0, "
-            f"not {config.data.num_workers}"
-        )
-        _refuse(loaded, ("data", "num_workers"), message)
-    if config.trainer.max_epochs is not None:
-        message = "the length of a run with runner ray_online is given in steps: use max_steps"
-        _refuse(loaded, ("trainer", "max_epochs"), message)
-    if config.trainer.overfit_batches is not None:
-        message = "runner ray_online cannot overfit: each batch has new samples; remove the key"
-        _refuse(loaded, ("trainer", "overfit_batches"), message)
-    if options.target_success is not None and not config.evaluation.every:
-        message = "target_success is never measured before the end; set evaluation.every"
-        _refuse(loaded, ("runner", "target_success"), message)
+    found = list(file_faults(options, to_plain(loaded.resolved.root)))
+    if found:
+        raise ConfigError([loaded.resolved.problem(place, message) for place, message in found])
 
 
 def require_parts(built: Experiment, loaded: LoadedExperiment) -> None:
@@ -92,20 +78,9 @@ def describe_rollouts(
 
 
 def proportions_of(loaded: LoadedExperiment, options: Options) -> Proportions:
-    """Return how batches are shared out.
-
-    Raises:
-        ConfigError: No sample of a batch would be a new one.
-    """
+    """Return how batches are shared out."""
     batch = loaded.config.data.batch_size
-    online = round(batch * options.online_share)
-    if not online:
-        message = (
-            f"an online_share of {options.online_share:g} of a batch of {batch} is no sample; "
-            f"{1 / batch:g} is one"
-        )
-        _refuse(loaded, ("runner", "online_share"), message)
-    return Proportions(batch, online, options.offline_steps)
+    return Proportions(batch, online_samples(batch, options.online_share), options.offline_steps)
 
 
 def _missing(dataset: Any, protocol: type) -> str:

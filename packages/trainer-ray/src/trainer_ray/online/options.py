@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainer_core.distributed.options import is_count
-from trainer_core.errors import UserError
+from trainer_ray.connecting import ClusterOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trainer_core.distributed.options import Fault
 
 __all__ = ["Options"]
 
@@ -20,11 +24,11 @@ _COUNTS = {
     "prefetch": 2,
 }
 _SHARES = ("online_share", "target_success")
-_POSITIVE = ("fill_timeout_s", "connect_timeout_s")
+_MOST_PREFETCHED = 1000
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ClusterOptions):
     """What the runner was given; see `trainer_ray.online.runner.RayOnlineRunner` for each."""
 
     runner: ClassVar[str] = "ray_online"
@@ -44,49 +48,37 @@ class Options:
     target_success: float | None = None
     replay_buffer: str = "replay_buffer"
     policy_state_manager: str = "policy_state_manager"
-    address: str = ""
-    connect_timeout_s: float = 60.0
-    runtime_env: dict[str, Any] = field(default_factory=dict)
 
-    def require_valid(self) -> None:
-        """Refuse what no cluster could do.
-
-        Raises:
-            UserError: A value is out of its range; the message names the key.
-        """
-        for key, known in _CHOICES.items():
-            if getattr(self, key) not in known:
-                self.refuse(f"{key} is {' or '.join(known)}, not {getattr(self, key)!r}")
-        for key, least in _COUNTS.items():
-            if not is_count(getattr(self, key), least):
-                self.refuse(f"{key} is a number of at least {least}, not {getattr(self, key)!r}")
-        for key in _POSITIVE:
-            if not getattr(self, key) > 0:
-                self.refuse(f"{key} must be positive, not {getattr(self, key)!r}")
+    def faults(self) -> Iterator[Fault]:
+        """Yield what no cluster could do."""
+        yield from super().faults()
+        yield from self.no_choices(_CHOICES)
+        yield from self.no_counts(_COUNTS)
+        yield from self.no_times(("fill_timeout_s",))
         for key in _SHARES:
             value = getattr(self, key)
             if value is not None and not 0 < value <= 1:
-                self.refuse(f"{key} is above 0 and at most 1, not {value!r}")
-        if self.priority_exponent < 0:
-            self.refuse(f"priority_exponent is at least 0, not {self.priority_exponent!r}")
-        self._require_agreement()
+                yield (key,), f"{key} is above 0 and at most 1, not {value!r}"
+        if not 0 <= self.priority_exponent < float("inf"):
+            what = f"priority_exponent is at least 0 and finite, not {self.priority_exponent!r}"
+            yield ("priority_exponent",), what
+        if self.prefetch > _MOST_PREFETCHED:
+            yield ("prefetch",), f"prefetch is at most {_MOST_PREFETCHED}, not {self.prefetch}"
+        yield from self._disagreements()
 
-    def _require_agreement(self) -> None:
-        """Refuse values that are right alone and not together."""
+    def _disagreements(self) -> Iterator[Fault]:
+        """Yield values that are right alone and not together."""
         if self.capacity < self.min_frames:
-            self.refuse(
+            what = (
                 f"min_frames: {self.min_frames} never come together in a capacity of "
                 f"{self.capacity}"
             )
+            is_given = self.min_frames != Options.min_frames
+            yield ("min_frames" if is_given else "capacity",), what
         names = (self.replay_buffer, self.policy_state_manager)
         if not all(names) or names[0] == names[1]:
-            self.refuse(f"replay_buffer and policy_state_manager are two names, not {names!r}")
-
-    def refuse(self, what: str) -> NoReturn:
-        """Refuse the options.
-
-        Raises:
-            UserError: Always; it names the runner.
-        """
-        msg = f"runner {self.runner}: {what}"
-        raise UserError(msg)
+            what = f"replay_buffer and policy_state_manager are two names, not {names!r}"
+            yield ("replay_buffer" if names[1] else "policy_state_manager",), what
+        if self.runtime_env.get("pip") == "auto":
+            what = "pip: auto is of the runner ray; name the packages that rollout workers need"
+            yield ("runtime_env", "pip"), what

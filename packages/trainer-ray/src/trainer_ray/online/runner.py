@@ -55,6 +55,7 @@ class RayOnlineRunner:
     """
 
     laid_over: ClassVar = {"rollout": "evaluation"}
+    parameter_check: ClassVar = "trainer_ray.online.file_checks:check"
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class RayOnlineRunner:
         sampling: Literal["uniform", "prioritized"] = "uniform",
         priority_exponent: NonNegative = 0.6,
         publish_every: Positive = 50,
-        prefetch: Annotated[int, Ge(2)] = 2,
+        prefetch: Annotated[int, Ge(2), Le(1000)] = 2,
         target_success: Annotated[float, Gt(0), Le(1)] | None = None,
         replay_buffer: str = "replay_buffer",
         policy_state_manager: str = "policy_state_manager",
