@@ -20,56 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Capture = pytest.CaptureFixture[str]
-RUNNER = """\
-import json, time
-from pathlib import Path
-from trainer_core.errors import Interrupted, StorageError
-from trainer_core.results import RunResult
-
-
-class Runner:
-    def __init__(self, fails_at: int = -1, stops_at: int = -1, waits_s: float = 0.0) -> None:
-        self.fails_at, self.stops_at, self.waits_s = fails_at, stops_at, waits_s
-
-    def run(self, experiment):
-        run = experiment.config.run
-        out_dir = Path(run.out_dir)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        with (out_dir / "started").open("a") as file:
-            file.write("x")
-        if run.seed == self.fails_at:
-            raise StorageError("the disk is full")
-        if run.seed == self.stops_at:
-            raise Interrupted("stopped at step 3")
-        time.sleep(self.waits_s)
-        metrics = {"loss": 1.0 / (1 + run.seed), "step_s": 0.5}
-        result = RunResult("completed", 7, metrics, {"success_rate": 0.5}, out_dir, 2.0)
-        summary = {"status": "completed", "step": 7, "wall_s": 2.0, "metrics": metrics}
-        summary["evaluation"] = result.evaluation
-        (out_dir / "summary.json").write_text(json.dumps(summary))
-        return result
-
-
-class GridRunner(Runner):
-    def sweep(self, experiments):
-        return [self.run(experiment) for experiment in experiments]
-"""
-
-
-@pytest.fixture
-def sweep(
-    fake_wheel: Callable[..., Path], experiment_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., int]:
-    """Return a function that sweeps `run.seed` over two values."""
-    names = {"fake": "acme_grid:Runner", "grid": "acme_grid:GridRunner"}
-    site = fake_wheel("acme-grid", {"trainer_core.runners": names}, {"acme_grid.py": RUNNER})
-    monkeypatch.setenv("PYTHONPATH", str(site))
-
-    def start(*words: str, kind: str = "fake", grid: str = "seed=range(2)") -> int:
-        fixed = [f"runner={{_type_: {kind}}}", "run.out_dir=out"]
-        return main(["run", str(experiment_file), *fixed, *words, "--sweep", grid])
-
-    return start
 
 
 def statuses() -> list[str]:
@@ -179,6 +129,64 @@ def test_runner_that_can_sweep_is_handed_the_grid(
     monkeypatch.setattr(subprocess, "Popen", None)  # no process is started
     assert sweep(kind="grid") == 0
     assert (statuses(), starts()) == (["completed"] * 2, [1, 1])
+
+
+def test_what_a_runner_tells_of_its_trials_is_written_in_lines(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--json", "runner.fails_at=1", kind="telling") == 1
+    out, err = capfd.readouterr()
+    first, last = (trial for trial in json.loads(out)["trials"])
+    assert "error" not in first
+    assert (last["status"], last["step"], last["error"]) == ("failed", 3, "the disk is full")
+    assert err.splitlines()[:5] == [
+        "0-seed=0: begun",
+        "0-seed=0: step 3/7  loss 0.5",
+        "0-seed=0: hello",
+        "0-seed=0: warning: hot",
+        "0-seed=0: completed after 7 steps",
+    ]
+    assert err.splitlines()[-1] == "1-seed=1: failed: the disk is full"
+
+
+def test_the_record_is_up_to_date_after_each_trial_that_ends(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("runner.peeks=true", kind="telling") == 0
+    assert capfd.readouterr().out.splitlines()[:2] == [
+        "after 0: ['completed', 'pending']",
+        "after 1: ['completed', 'completed']",
+    ]
+
+
+def test_trials_that_were_kept_from_starting_are_pending(sweep: Callable[..., int]) -> None:
+    assert sweep("runner.stops_at=0", kind="telling") == 75
+    assert statuses() == ["interrupted", "pending"]
+
+
+def test_a_signal_that_the_runner_does_not_hear_interrupts_the_sweep(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(kind="leaving") == 75
+    assert statuses() == ["completed", "pending"]
+    assert "interrupted by SIGINT before the first step" in capfd.readouterr().out
+
+
+def test_trials_side_by_side_start_anew_where_that_is_asked_for(
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--resume", "none", kind="grid") == 0
+    assert sweep("--resume", "none", kind="grid") == 0
+    assert starts() == [2, 2]
+    assert [Path(f"out/sweep/{n}-seed={n}/resume").read_text() for n in range(2)] == ["none"] * 2
+
+
+def test_trials_with_other_runners_each_have_their_own(
+    sweep: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep(kind="grid", grid="runner.fails_at=-1,0") == 0
+    trials = json.loads(Path("out/sweep/sweep.json").read_text())["trials"]
+    assert [trial["exit_code"] for trial in trials] == [0, 0]  # of a process for each
 
 
 def test_signal_stops_the_trial_and_the_sweep(sweep: Callable[..., int]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.graph.ir import SpecIR
     from trainer_core.random import KeyedRandom
+    from trainer_core.results import RunResult
 
 __all__ = [
     "Batch",
@@ -34,6 +35,7 @@ __all__ = [
     "Runner",
     "SchedulerFactory",
     "StepContext",
+    "SweepReport",
     "Trainer",
 ]
 
@@ -310,7 +312,8 @@ class Runner(Protocol):
 
     Constructed with the keys of the `runner:` section. A runner that can train several experiments
     side by side may also have `sweep(experiments)`, which returns a `RunResult` for each of them in
-    their order; `trainer run --sweep` then hands it the grid.
+    their order; `trainer run --sweep` then hands it the grid. If it takes a keyword `report` too,
+    that is a `SweepReport`, and what it is told is shown in a table while the trials run.
 
     A parameter that holds keys to lay over those of another section is named in a literal
     `laid_over = {"rollout": "evaluation"}`; `trainer check` looks these keys up there. The class
@@ -319,4 +322,30 @@ class Runner(Protocol):
 
     def run(self, experiment: Any) -> Any:
         """Run a `LoadedExperiment` and return its `RunResult`."""
+        ...
+
+
+class SweepReport(Protocol):
+    """Hears from a runner how the trials of a sweep go.
+
+    `number` counts the experiments that the runner was given, from 0. All calls come from the
+    thread that called `sweep`; none of them raises.
+    """
+
+    def begin(self, number: int) -> None:
+        """Take note that a trial is being started."""
+        ...
+
+    def progress(
+        self, number: int, step: int, total_steps: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Take how far a trial is, and its newest metrics as far as they are known."""
+        ...
+
+    def write(self, number: int, stream: str, text: str) -> None:
+        """Take whole lines that a trial wrote to `stdout` or `stderr`."""
+        ...
+
+    def end(self, number: int, result: RunResult, error: str = "") -> None:
+        """Take how a trial ended, as soon as it has, and why if it was not completed."""
         ...

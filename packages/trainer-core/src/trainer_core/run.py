@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_core.results import RunResult
 
-__all__ = ["EXIT_CODES", "build_runner", "run"]
+__all__ = ["EXIT_CODES", "build_runner", "run", "to_overrides"]
 
 EXIT_CODES = {
     "completed": 0,
@@ -48,7 +48,7 @@ def run(
         ConfigError: The file has mistakes; all of them are listed.
         TrainerError: The run failed.
     """
-    changes = [*overrides, *_resume_override(resume)]
+    changes = [*overrides, *to_overrides(resume)]
     if allow is not None:
         changes.append(f"run.allow={json.dumps(list(allow))}")
     experiment = load_experiment(config, changes, runner=runner, hooks=True)
@@ -61,7 +61,8 @@ def run(
     return result
 
 
-def _resume_override(resume: str | int | None) -> list[str]:
+def to_overrides(resume: str | int | None) -> list[str]:
+    """Return the override for where a run goes on from, if any; None: what the file says."""
     if resume is None:
         return []
     text = str(resume)

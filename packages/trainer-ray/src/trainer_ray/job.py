@@ -63,6 +63,7 @@ class Job:
             "outcome": None,
             "errors": {},
             "has_begun": False,
+            "progress": {"step": 0, "total_steps": 0, "metrics": {}},
         }
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._out_dir = Path(loaded.config.run.out_dir)
@@ -108,6 +109,17 @@ class Job:
         if is_late and not self._news["has_begun"]:
             msg = f"interrupted by {self._wish} before the workers began{self._tell_newest()}"
             raise Interrupted(msg)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether all workers have come to their loop, as far as is known."""
+        return bool(self._news["has_begun"])
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How far the run is: `step`, `total_steps`, the newest `metrics`."""
+        progress: dict[str, Any] = self._news["progress"]
+        return progress
 
     def take_lines(self) -> list[tuple[str, str]]:
         """Return what the workers wrote since the last call, as (stream, whole lines)."""

@@ -1,10 +1,11 @@
-"""What binds a worker to the driver of its run: a wish to stop, and what it prints."""
+"""What binds a worker to its driver: a wish to stop, how far it is, and what it prints."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ray.exceptions import RayError
 from trainer_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["StopListener", "forwarded_output", "tied_to_raylet"]
 
@@ -24,6 +25,8 @@ _GLANCE_S = 0.25
 class StopListener:
     """Asks the mailbox whether the run should stop; a worker of Ray gets no signals of its own.
 
+    What rank 0 has logged since goes with the question: no step and no log line waits for Ray.
+
     Args:
         mailbox: The actor between driver and workers.
     """
@@ -31,6 +34,7 @@ class StopListener:
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
         self._done = threading.Event()
+        self._logged: deque[dict[str, float]] = deque()
 
     @hookimpl
     def trainer_fit_start(self, state: Any) -> None:
@@ -38,19 +42,34 @@ class StopListener:
         threading.Thread(target=self._listen, args=(state,), daemon=True).start()
 
     @hookimpl
-    def trainer_fit_end(self) -> None:
-        """Ask no more."""
+    def trainer_log(self, metrics: Mapping[str, float]) -> None:
+        """Keep what is to be told; rank 0."""
+        self._logged.append(dict(metrics))
+
+    @hookimpl
+    def trainer_fit_end(self, state: Any) -> None:
+        """Ask no more, and tell the last."""
         self._done.set()
+        self._mailbox.wish.remote(self._progress(state))
 
     def _listen(self, state: Any) -> None:
         while not self._done.wait(_GLANCE_S):
             try:
-                signal_name = ray.get(self._mailbox.wish.remote())
+                signal_name = ray.get(self._mailbox.wish.remote(self._progress(state)))
             except RayError:  # the driver is gone, and Ray ends this process soon
                 return
             if signal_name:
                 state.interrupt(signal_name)
                 return
+
+    def _progress(self, state: Any) -> dict[str, Any] | None:
+        """Return how far the run is and what was logged since the last call, on rank 0."""
+        if not state.ranks.is_main:
+            return None
+        metrics: dict[str, float] = {}
+        while self._logged:
+            metrics |= self._logged.popleft()
+        return {"step": state.step, "total_steps": state.total_steps, "metrics": metrics}
 
 
 class _Forwarded:

@@ -22,6 +22,7 @@ class Mailbox:
         self._lines: list[tuple[str, str]] = []
         self._wish = ""
         self._has_begun = False
+        self._progress: dict[str, Any] = {"step": 0, "total_steps": 0, "metrics": {}}
         self._outcome: dict[str, Any] | None = None
         self._errors: dict[int, dict[str, Any]] = {}
         self._is_over = False
@@ -68,16 +69,24 @@ class Mailbox:
         """Wish that the run saves and ends."""
         self._wish = signal_name
 
-    def wish(self) -> str:
-        """Return the name of the signal that the driver got; empty while there was none."""
+    def wish(self, progress: dict[str, Any] | None = None) -> str:
+        """Return the name of the signal that the driver got; empty while there was none.
+
+        Args:
+            progress: Of rank 0: `step`, `total_steps` and the `metrics` that are new.
+        """
+        if progress is not None:
+            metrics = {**self._progress["metrics"], **progress["metrics"]}
+            self._progress = {**progress, "metrics": metrics}
         return self._wish
 
     def news(self) -> dict[str, Any]:
-        """Return what was written since the last call, and how the run ended if it has."""
+        """Return what was written since the last call, how far the run is, and how it ended."""
         lines, self._lines = self._lines, []
         return {
             "lines": lines,
             "outcome": self._outcome,
             "errors": self._errors,
             "has_begun": self._has_begun,
+            "progress": self._progress,
         }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from policy_constructor.ranges import Count, Positive, PositiveNumber
     from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_core.protocols import SweepReport
     from trainer_core.results import RunResult
 
 __all__ = ["RayRunner"]
@@ -109,17 +110,23 @@ class RayRunner:
 
         return launch(experiment, self.options)
 
-    def sweep(self, experiments: Sequence[LoadedExperiment]) -> list[RunResult]:
+    def sweep(
+        self, experiments: Sequence[LoadedExperiment], report: SweepReport | None = None
+    ) -> list[RunResult]:
         """Train the trials of a sweep side by side, as many as the cluster has room for.
+
+        Args:
+            experiments: The trials.
+            report: Hears how they go; None: lines on stderr.
 
         Raises:
             UserError: An option is out of its range, or no cluster can hold a trial.
             MissingPackageError: Ray or its training library is not installed.
         """
         self._prepare()
-        from trainer_ray.driver import launch_all  # noqa: PLC0415 - as above
+        from trainer_ray.sweeping import launch_all  # noqa: PLC0415 - as above
 
-        return launch_all(experiments, self.options)
+        return launch_all(experiments, self.options, report)
 
     def _prepare(self) -> None:
         self.options.require_valid()

@@ -1,4 +1,4 @@
-"""`trainer run --sweep`: the trials of a grid, one process after the other."""
+"""`trainer run --sweep`: the trials of a grid, one process after the other or side by side."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from policy_constructor.config import sort_problems, to_yaml
 from policy_constructor.errors import ConfigError
 from policy_constructor.source.static import class_attribute, find_attribute
 from trainer_core.cli.config_files import problems_of, resolve_for_reading
+from trainer_core.cli.sweep_handover import hand_over
 from trainer_core.cli.sweep_processes import TrialProcesses
 from trainer_core.cli.sweep_table import to_table
-from trainer_core.errors import UserError
+from trainer_core.engine.signals import leave_early
+from trainer_core.errors import Interrupted, UserError
 from trainer_core.experiment.loading import LoadedExperiment, load_experiment
 from trainer_core.experiment.sweep import Trial, build_trials, parse_axes
 from trainer_core.storage import make_folder, to_json_text, write_atomically
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from trainer_core.results import RunResult
-
 __all__ = ["run_sweep"]
 
 _FAILED = 1
 _INTERRUPTED = 75
+_LEFT = frozenset({"interrupted", "pending"})
 
 
 def run_sweep(options: argparse.Namespace) -> int:
@@ -112,9 +113,7 @@ class _Sweep:
         self._take_over_finished()
         make_folder(self.folder)
         self._write()
-        if _can_sweep(self.experiments[0]):
-            self._hand_over()
-        else:
+        if not (_can_sweep(self.experiments) and self._hand_over()):
             self._run_one_by_one()
 
     def report(self) -> str:
@@ -123,7 +122,9 @@ class _Sweep:
             return to_json_text(self._document())
         lines = [to_table(self.records), f"see {self.file}"]
         if self.is_interrupted:
-            lines.append("the state is saved; the same command goes on")
+            goes_on = self.options.resume in {None, "auto"}
+            command = "the same command" if goes_on else "the same command with --resume auto"
+            lines.append(f"the state is saved; {command} goes on")
         return "\n".join(lines) + "\n"
 
     def _take_over_finished(self) -> None:
@@ -160,33 +161,34 @@ class _Sweep:
                     self.is_interrupted = True
                     break
 
-    def _hand_over(self) -> None:
-        """Give the trials that are left to a runner that runs grids itself."""
-        from trainer_core.run import build_runner
+    def _hand_over(self) -> bool:
+        """Give the trials that are left to a runner that runs grids itself, if it still can."""
+        from trainer_core.run import build_runner, to_overrides
 
-        left = [n for n, record in enumerate(self.records) if record["status"] != "completed"]
-        experiments = [
-            load_experiment(
+        resume = to_overrides(self.options.resume)
+        trials = {
+            number: load_experiment(
                 self.options.config,
-                self.experiments[n].overrides,
+                [*self.experiments[number].overrides, *resume],
                 runner=self.options.runner,
                 hooks=True,
             )
-            for n in left
-        ]
-        results: Sequence[RunResult] = (
-            build_runner(experiments[0]).sweep(experiments) if experiments else []
-        )
-        for n, result in zip(left, results, strict=True):
-            self.records[n] |= {
-                "status": result.status,
-                "step": result.step,
-                "wall_s": result.wall_s,
-                "metrics": result.metrics,
-                "evaluation": result.evaluation,
-            }
-        self.is_interrupted = any(result.status == "interrupted" for result in results)
+            for number, record in enumerate(self.records)
+            if record["status"] != "completed"
+        }
+        if not trials:
+            return True
+        runner = build_runner(next(iter(trials.values())))
+        if not hasattr(runner, "sweep"):  # a hook has chosen another one
+            return False
+        try:
+            with leave_early():
+                hand_over(runner, trials, self.records, self._write, quiet=self.options.json)
+        except Interrupted as error:
+            self._say(str(error))
+        self.is_interrupted = any(r["status"] in _LEFT for r in self.records)
         self._write()
+        return True
 
     def _command(self, trial: Trial) -> list[str]:
         overrides = self.experiments[trial.number].overrides
@@ -230,9 +232,12 @@ def _record(trial: Trial, experiment: LoadedExperiment) -> dict[str, Any]:
     }
 
 
-def _can_sweep(experiment: LoadedExperiment) -> bool:
-    """Whether the runner's class has a method `sweep`, read from its source."""
-    ref = experiment.plugins.find(experiment.config.runner["_type_"], ("runner",))
+def _can_sweep(experiments: Sequence[LoadedExperiment]) -> bool:
+    """Whether the class of the one runner of all trials has a method `sweep`, by its source."""
+    first, spec = experiments[0], experiments[0].config.runner
+    if any(experiment.config.runner != spec for experiment in experiments):
+        return False
+    ref = first.plugins.find(spec["_type_"], ("runner",))
     found = find_attribute(ref.module, ref.attr)
     return found is not None and class_attribute(found, "sweep") is not None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["to_table"]
+__all__ = ["short_key", "to_table"]
 
 _ALWAYS = 2  # number and status stay, however narrow the terminal is
 _LAST = (
@@ -50,7 +50,9 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         ["trial", *(str(record["number"]) for record in records)],
         ["status", *(record["status"] for record in records)],
     ]
-    columns += [[_short(key, keys), *(record["values"][key] for record in records)] for key in keys]
+    columns += [
+        [short_key(key, keys), *(record["values"][key] for record in records)] for key in keys
+    ]
     columns.append(["steps", *(str(record["step"]) for record in records)])
     for group, name in _results(records):
         columns.append([name, *(_number(record[group].get(name)) for record in records)])
@@ -58,7 +60,7 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return columns
 
 
-def _short(key: str, keys: Sequence[str]) -> str:
+def short_key(key: str, keys: Sequence[str]) -> str:
     """Return the last part of a key if no other ends like it."""
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key

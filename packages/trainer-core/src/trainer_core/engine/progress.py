@@ -13,11 +13,19 @@ from trainer_core.loggers.stdout import format_duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rich.console import Console
     from rich.live import Live
 
     from trainer_core.engine.state import RunState
 
-__all__ = ["Progress", "QuietProgress", "TerminalProgress", "compose_line", "open_progress"]
+__all__ = [
+    "Progress",
+    "QuietProgress",
+    "TerminalProgress",
+    "compose_line",
+    "open_console",
+    "open_progress",
+]
 
 REFRESH_S = 0.2
 _QUIET_S = 10.0
@@ -111,15 +119,9 @@ class TerminalProgress:
     def __init__(
         self, stream: TextIO, *, force_terminal: bool | None = None, width: int | None = None
     ) -> None:
-        # rich costs 60 ms and is needed on a terminal only.
-        from rich.console import Console  # noqa: PLC0415 - see above
-        from rich.live import Live  # noqa: PLC0415 - see above
+        from rich.live import Live  # noqa: PLC0415 - see open_console
 
-        class Display(Console):
-            def on_broken_pipe(self) -> None:
-                raise BrokenPipeError  # rich's own would end the process
-
-        self._console = Display(file=stream, force_terminal=force_terminal, width=width)
+        self._console = open_console(stream, force_terminal=force_terminal, width=width)
         self._live: Live | None = Live(console=self._console, auto_refresh=False)
         self._state: RunState | None = None
         self._metrics: list[str] = []
@@ -211,6 +213,26 @@ class TerminalProgress:
             self._console.quiet = True
             with suppress(IndexError):  # of one that could not even start
                 live.stop()  # gives stdout and stderr back
+
+
+def open_console(
+    stream: TextIO, *, force_terminal: bool | None = None, width: int | None = None
+) -> Console:
+    """Return a console of rich for a stream, which raises when its reader has gone.
+
+    Args:
+        stream: Where it draws.
+        force_terminal: Draw even if the stream says it is no terminal.
+        width: Columns; None: the terminal's.
+    """
+    # rich costs 60 ms and is needed on a terminal only.
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    class Display(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich's own would end the process
+
+    return Display(file=stream, force_terminal=force_terminal, width=width)
 
 
 def compose_line(

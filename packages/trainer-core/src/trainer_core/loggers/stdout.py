@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["StdoutLogger", "format_duration"]
+__all__ = ["StdoutLogger", "format_duration", "is_log_line"]
 
 _BESIDES = (
     *("epoch", "samples", "samples_per_s", "data_share"),
     *("data_s", "forward_s", "backward_s", "optimizer_s", "step_s"),
 )
 _GRADIENTS = "grad_norm/"
+_LINE = re.compile(r"step \d+/\d+  (?!evaluation: )")
 _OF_TRAINING = ("lr/", _GRADIENTS)
 
 
@@ -76,6 +78,11 @@ class StdoutLogger:
 
     def finish(self, status: str) -> None:
         """Write nothing: whoever started the run says how it ended."""
+
+
+def is_log_line(line: str) -> bool:
+    """Return whether this logger wrote a line of the training; evaluations have lines of others."""
+    return _LINE.match(line) is not None
 
 
 def _describe(values: dict[str, float]) -> str:
