@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trainer_core
+from policy_constructor.errors import ConfigError
 from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_core.protocols import Runner
@@ -205,9 +206,11 @@ def test_without_ray_the_message_names_the_command() -> None:
 
 def test_workers_that_can_never_be_placed_are_refused_at_once(experiment: dict[str, Any]) -> None:
     experiment["runner"] |= {"num_workers": 3, "resources_per_worker": {"CPU": 4}}
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ConfigError) as caught:
         trainer_core.run(experiment)
-    message = str(caught.value)
+    (problem,) = caught.value.problems
+    message = problem.message
+    assert problem.path == "runner.num_workers"
     assert "num_workers: 3 with resources_per_worker {CPU: 4} do not fit" in message
     assert "the cluster has room for 2 (" in message
     assert "has CPU: 8)" in message
@@ -217,7 +220,7 @@ def test_workers_on_more_machines_than_there_are_are_refused_at_once(
     experiment: dict[str, Any],
 ) -> None:
     experiment["runner"] |= {"placement": "STRICT_SPREAD"}
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ConfigError) as caught:
         trainer_core.run(experiment)
     said = "num_workers: 2 with resources_per_worker {CPU: 1} and placement: STRICT_SPREAD do not"
     assert f"{said} fit: the cluster has room for 1 (" in str(caught.value)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import trainer_core
+from policy_constructor.errors import ConfigError
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.engine.trained import build_acting
 from trainer_core.errors import TrainerError, UserError
@@ -22,8 +23,10 @@ from trainer_core.experiment.loading import load_experiment
 from trainer_core.loggers.jsonl import read_metrics
 from trainer_core.sampling import order_of
 from trainer_core.trainers import DefaultTrainer
+from trainer_ray.online import learner
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.cluster_checks import require_free
 from trainer_ray.online.filling import set_aside
 from trainer_ray.online.packed_weights import load_weights
 from trainer_ray.online.policy_state import PolicyStateManager
@@ -31,6 +34,9 @@ from trainer_ray.online.supervision import Supervisor
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trainer_core.experiment.loading import LoadedExperiment
+    from trainer_ray.online.options import Options
 
 LIMIT_S = 120
 GAME_SEED = 1_000_001
@@ -164,22 +170,57 @@ def test_a_second_learner_is_refused(joined: dict[str, Any], program: None, tmp_
     weights = start_actor(f"{name} weights", PolicyStateManager, "")
     for actor, kind in ((weights, "policy state manager"), (buffer, "replay buffer")):
         assert ray.get(actor.attach.remote("the first run")) == ""
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(ConfigError) as caught:
             trainer_core.run(joined)
         option = kind.replace(" ", "_")
-        assert str(caught.value) == (
+        (problem,) = caught.value.problems
+        assert problem.path == f"runner.{option}"
+        assert problem.message == (
             f"the {kind} {joined['runner'][option]!r} has a learner: the first run; it has one at "
             f"a time, so give this run another {option}"
         )
+    assert not (tmp_path / "run").exists()
 
 
-def test_workers_that_do_not_fit_into_the_cluster_are_refused(joined: dict[str, Any]) -> None:
-    joined["runner"]["rollout_workers"] = 9
+def test_a_learner_that_comes_while_this_one_is_built_is_refused_too(
+    joined: dict[str, Any], program: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = joined["runner"]["replay_buffer"]
+    buffer = start_buffer(str(tmp_path / "robot"), KEYS, name=name, capacity=100)
+
+    def attach_after(loaded: LoadedExperiment, options: Options) -> None:
+        require_free(loaded, options)
+        ray.get(buffer.attach.remote("the first run"))
+
+    monkeypatch.setattr(learner, "require_free", attach_after)
     with pytest.raises(UserError) as caught:
         trainer_core.run(joined)
-    assert str(caught.value) == (
-        "runner ray_online: rollout_workers: 9 do not fit: each takes a CPU, and the cluster has 8"
+    assert str(caught.value).startswith(f"the replay buffer {name!r} has a learner: the first run;")
+
+
+def test_an_actor_that_is_something_else_is_refused(joined: dict[str, Any], program: None) -> None:
+    name = joined["runner"]["replay_buffer"]
+    weights = start_actor(name, PolicyStateManager, "")
+    with pytest.raises(ConfigError) as caught:
+        trainer_core.run(joined)
+    (problem,) = caught.value.problems
+    assert problem.path == "runner.replay_buffer"
+    assert problem.message == f"the actor {name!r} of the cluster is no replay buffer"
+    ray.kill(weights)
+
+
+def test_workers_that_do_not_fit_into_the_cluster_are_refused(
+    joined: dict[str, Any], tmp_path: Path
+) -> None:
+    joined["runner"]["rollout_workers"] = 9
+    with pytest.raises(ConfigError) as caught:
+        trainer_core.run(joined)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message) == (
+        "runner.rollout_workers",
+        "runner ray_online: rollout_workers: 9 do not fit: each takes a CPU, and the cluster has 8",
     )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_buffer_that_stays_empty_ends_the_run_with_the_counts(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.errors import TrainerError, UserError
+from policy_constructor.errors import ConfigError
+from trainer_core.errors import TrainerError
 from trainer_ray.cluster import import_ray
 
 if TYPE_CHECKING:
+    from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ray.options import Options
 
 __all__ = ["Room", "describe_free", "require_resources"]
@@ -62,11 +64,11 @@ class Room:
         raise TrainerError(msg)
 
 
-def require_resources(options: Options) -> int:
+def require_resources(loaded: LoadedExperiment, options: Options) -> int:
     """Refuse workers that the cluster cannot hold, now or ever; return how many it can.
 
     Raises:
-        UserError: No machine has what a worker takes, or all together have too little.
+        ConfigError: No machine has what a worker takes, or all together have too little.
     """
     need = options.resources
     nodes = _living()
@@ -81,7 +83,7 @@ def require_resources(options: Options) -> int:
         f"{{{wish}}}{strictly} do not fit: the cluster has room for {places} "
         f"({_describe(nodes, need)})"
     )
-    raise UserError(msg)
+    raise ConfigError(loaded.resolved.problem(("runner", "num_workers"), msg))
 
 
 def _living() -> list[dict[str, Any]]:

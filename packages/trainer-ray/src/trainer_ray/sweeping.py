@@ -52,13 +52,15 @@ def launch_all(
     Raises:
         UserError: There is no such cluster, or it cannot hold the workers of a trial.
     """
+    if not experiments:
+        return []
     require_storage(options)
-    wheels = with_wheels(experiments[0], options.runtime_env) if experiments else {}
-    options = replace(options, runtime_env=wheels)
+    first = experiments[0]
+    options = replace(options, runtime_env=with_wheels(first, options.runtime_env))
     report = report or TrialLines([Path(each.config.run.out_dir).name for each in experiments])
     with redirect_stdout(sys.stderr), ExitStack() as connection:  # where Ray's messages belong
         connection.enter_context(cluster(options))
-        places = require_resources(options) // options.num_workers
+        places = require_resources(first, options) // options.num_workers
         trials = [_Trial(n, each, options, report) for n, each in enumerate(experiments)]
         _run_all(trials, places, Room(options))
         if any(trial.is_stuck for trial in trials):

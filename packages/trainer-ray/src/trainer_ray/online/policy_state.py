@@ -98,7 +98,7 @@ class PolicyStateManager:
         return {"version": self._version, "layers": layers}
 
     def describe(self) -> dict[str, Any]:
-        """Return `version` (-1: none), and for each worker `version`, `calls` and `age_s`.
+        """Return `learner`, `version` (-1: none), and `version`, `calls`, `age_s` of each worker.
 
         Calls are those with weights: the ends of its episodes.
         """
@@ -111,7 +111,7 @@ class PolicyStateManager:
             }
             for name, each in self._acting.items()
         }
-        return {"version": self._version, "acting": acting}
+        return {"learner": self._lease.holder(), "version": self._version, "acting": acting}
 
     def restore(self) -> bool:
         """Take what an evaluation of the newest whole checkpoint measures; return whether it can.

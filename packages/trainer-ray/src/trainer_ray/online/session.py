@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from trainer_core.hookspecs import hookimpl
 from trainer_ray.online.acting_weights import Averages
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
+from trainer_ray.online.cluster_checks import describe_holder, learner_name
 from trainer_ray.online.filling import WaitLines, set_aside, wait_for_frames
 from trainer_ray.online.gauges import Gauges
 from trainer_ray.online.policy_state import PolicyStateManager
@@ -65,7 +65,7 @@ class Session:
         self._mixed = mixed
         self._rollouts = dict(rollouts)
         self._out_dir = out_dir
-        self._learner = f"{loaded.config.run.name} in {out_dir} on {socket.gethostname()}"
+        self._learner = learner_name(loaded)
         self._buffer = _make_buffer(options, mixed, out_dir)
         self._manager = _make_manager(options, out_dir)
         self._held: list[NamedActor] = []
@@ -86,7 +86,6 @@ class Session:
         if state.step >= state.total_steps:
             return
         self._began = time.perf_counter()
-        _require_room(self._options)
         if self._loaded.config.run.resume == "none":
             set_aside(self._out_dir)
         with state.pause():  # an actor may take long, and has limits of its own
@@ -146,11 +145,7 @@ class Session:
             actor.start()
             holder = actor.call("attach", self._learner, limit_s=_START_S)
             if holder:
-                msg = (
-                    f"the {actor.kind} {actor.name!r} has a learner: {holder}; it has one at a "
-                    f"time, so give this run another {option}"
-                )
-                raise UserError(msg)
+                raise UserError(describe_holder(option, actor.name, holder))
             self._held.append(actor)
         send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
         averages = Averages(state.averages, state.optimizers.values())
@@ -269,20 +264,3 @@ def _describe_keys(dataset: Any) -> dict[str, dict[str, Any]]:
         }
         for name, key in dataset.episode_keys.items()
     }
-
-
-def _require_room(options: Options) -> None:
-    """Refuse rollout workers that the cluster cannot hold.
-
-    Raises:
-        UserError: Its machines have too few CPUs.
-    """
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it so
-    alive = [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
-    room = sum(int(count) for count in alive)
-    if room < options.rollout_workers:
-        msg = (
-            f"runner ray_online: rollout_workers: {options.rollout_workers} do not fit: each takes "
-            f"a CPU, and the cluster has {room}"
-        )
-        raise UserError(msg)
