@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from tests.listening import LOOPBACK, addresses_of
 from tests.trainer_ray.processes import LIMIT_S, wait_for
 
 import trainer_core
@@ -18,19 +19,6 @@ from trainer_core.checkpoint.layout import list_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-
-
-def _listening(processes: list[psutil.Process]) -> dict[str, set[str]]:
-    """Return the addresses at which each kind of process listens."""
-    found: dict[str, set[str]] = {}
-    for process in processes:
-        with suppress(psutil.Error):
-            for connection in process.net_connections(kind="inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    found.setdefault(process.name(), set()).add(connection.laddr.ip)
-    return found
 
 
 def test_nobody_reaches_the_cluster_of_a_run_and_a_killed_driver_takes_it_along(
@@ -49,7 +37,7 @@ def test_nobody_reaches_the_cluster_of_a_run_and_a_killed_driver_takes_it_along(
     try:
         wait_for(lambda: list_steps(root) or driver.poll() is not None)
         ray = psutil.Process(driver.pid).children(recursive=True)
-        listening = _listening([psutil.Process(driver.pid), *ray])
+        listening = addresses_of(driver.pid)
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait(LIMIT_S)

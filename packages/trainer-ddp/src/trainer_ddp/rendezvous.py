@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined] # not in its __all__
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
+    RendezvousConnectionError,
     RendezvousError,
     RendezvousHandler,
     RendezvousInfo,
@@ -16,19 +17,30 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousStoreInfo,
     RendezvousTimeoutError,
 )
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
+    DynamicRendezvousHandler,
+    RendezvousTimeout,
+)
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
+from trainer_core.distributed.addresses import address_towards, is_here
+from trainer_core.distributed.stores import join_store, serve_store
 from trainer_core.distributed.waiting import LOOPBACK, within
 from trainer_core.errors import MissingPackageError, TrainerError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch.distributed import TCPStore  # type: ignore[attr-defined] # not in its __all__
+
     from trainer_ddp.options import Options
 
 __all__ = ["OneMachine", "explained", "open_rendezvous"]
 
 _HERE = LOOPBACK[0]
+_PORT = 29400
 _DELAY_S = 5.0
 """What is granted beyond a limit, so that torch can say more than that it took too long."""
 
@@ -43,21 +55,10 @@ def open_rendezvous(options: Options) -> tuple[RendezvousHandler, str | None]:
     """
     if options.nnodes == 1 and not options.rdzv_endpoint:
         return OneMachine(), _HERE
-    is_local = options.rdzv_endpoint.rpartition(":")[0] in LOOPBACK
     limit = max(1, round(options.rdzv_timeout_s))
-    parameters = RendezvousParameters(
-        backend=options.rdzv_backend,
-        endpoint=options.rdzv_endpoint,
-        run_id=options.rdzv_id or "trainer",
-        min_nodes=options.nnodes,
-        max_nodes=options.nnodes,
-        local_addr=_HERE if is_local else None,
-        read_timeout=limit,
-        join_timeout=limit,
-    )
     try:
         with explained(options):
-            handler = within(limit + _DELAY_S, lambda: get_rendezvous_handler(parameters))
+            return within(limit + _DELAY_S, lambda: _open(options, limit))
     except ImportError as exc:
         need = f"runner ddp with rdzv_backend {options.rdzv_backend}"
         raise MissingPackageError(need, "python-etcd") from exc
@@ -70,7 +71,56 @@ def open_rendezvous(options: Options) -> tuple[RendezvousHandler, str | None]:
             "name a free port of one of the machines"
         )
         raise UserError(msg) from exc
-    return handler, parameters.local_addr
+
+
+def _open(options: Options, limit: int) -> tuple[RendezvousHandler, str | None]:
+    host, port = parse_rendezvous_endpoint(options.rdzv_endpoint, _PORT)
+    address = _HERE if host in LOOPBACK else address_towards(host)
+    run_id = options.rdzv_id or "trainer"
+    if options.rdzv_backend == "c10d":
+        return _meet(host, port, run_id, options.nnodes, address, timedelta(seconds=limit)), address
+    parameters = RendezvousParameters(
+        backend=options.rdzv_backend,
+        endpoint=options.rdzv_endpoint,
+        run_id=run_id,
+        min_nodes=options.nnodes,
+        max_nodes=options.nnodes,
+        local_addr=address,
+        read_timeout=limit,
+        join_timeout=limit,
+    )
+    return get_rendezvous_handler(parameters), address
+
+
+def _meet(
+    host: str, port: int, run_id: str, nnodes: int, address: str | None, limit: timedelta
+) -> RendezvousHandler:
+    """Meet at a store of torch, which one of the machines has."""
+    try:
+        store = _serve_or_join(host, port, limit)
+    except (RuntimeError, ValueError) as exc:
+        msg = "the store cannot be joined"
+        raise RendezvousConnectionError(msg) from exc
+    backend = C10dRendezvousBackend(store, run_id)
+    timeout = RendezvousTimeout(join=limit)
+    found: RendezvousHandler = _Machines.from_backend(
+        run_id, store, backend, nnodes, nnodes, address, timeout
+    )
+    return found
+
+
+def _serve_or_join(host: str, port: int, limit: timedelta) -> TCPStore:
+    if is_here(host):
+        with suppress(RuntimeError):  # another launcher of this machine has the port
+            return serve_store(host, port, limit)
+    return join_store(host, port, limit)
+
+
+class _Machines(DynamicRendezvousHandler):
+    """torch's, but that the store of the ranks listens where the machines meet."""
+
+    def _create_tcp_store_server(self, master_addr: str, master_port: int) -> TCPStore:
+        return serve_store(master_addr, master_port)
 
 
 @contextmanager
@@ -115,7 +165,7 @@ class OneMachine(RendezvousHandler):
 
     def next_rendezvous(self) -> RendezvousInfo:
         """Open a new store."""
-        store = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)
+        store = serve_store(_HERE, 0)
         return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(_HERE, store.port))
 
     def is_closed(self) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import socket
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,13 +15,14 @@ from torch import distributed as dist
 from torch.distributed import (  # type: ignore[attr-defined] # not in its __all__
     PrefixStore,
     Store,
-    TCPStore,
 )
 from torch.distributed.rendezvous import rendezvous
 
 from trainer_core.checkpoint.layout import list_steps
+from trainer_core.distributed.addresses import address_towards, interface_of
 from trainer_core.distributed.ranks import ProcessGroupRanks
 from trainer_core.distributed.reports import describe, echo, tell_by_main
+from trainer_core.distributed.stores import join_store, serve_store
 from trainer_core.distributed.waiting import LOOPBACK, within
 from trainer_core.engine.build import build_experiment
 from trainer_core.engine.dry_run import dry_run
@@ -136,9 +135,9 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
         yield
         return
     os.environ.update(place.to_environment())
-    is_one_machine = place.world_size == place.local_world_size or place.master_addr in LOOPBACK
-    if is_one_machine and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110 - no file
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no name of this machine to look up
+    interface = _interface_of_gloo(place)
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     limit = timedelta(seconds=timeout_s)
     try:
         store = within(timeout_s + _DELAY_S, lambda: _open_store(place, limit))
@@ -156,22 +155,21 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
     dist.destroy_process_group()
 
 
-def _open_store(place: Place, limit: timedelta) -> Store:
-    """Return what the ranks meet through; at a loopback address nobody else reaches it.
+def _interface_of_gloo(place: Place) -> str | None:
+    """Return where gloo is to listen: it would ask for the name of this machine by itself."""
+    if place.world_size == place.local_world_size or place.master_addr in LOOPBACK:
+        return interface_of(LOOPBACK[0])
+    address = address_towards(place.master_addr)
+    return None if address is None else interface_of(address)
 
-    torch by itself would listen on every interface, whatever the address.
-    """
-    if place.master_addr not in LOOPBACK or "TORCHELASTIC_USE_AGENT_STORE" in os.environ:
+
+def _open_store(place: Place, limit: timedelta) -> Store:
+    """Return what the ranks meet through."""
+    if "TORCHELASTIC_USE_AGENT_STORE" in os.environ:
         found: Store = next(rendezvous("env://", timeout=limit))[0]
         return found
-    where = (place.master_addr, place.master_port)
-    listening = None
-    if place.rank == 0:
-        try:
-            listening = socket.create_server(where, backlog=place.world_size + 128).detach()
-        except OSError as exc:
-            raise RuntimeError(errno.errorcode.get(exc.errno or 0, str(exc))) from exc
-    return TCPStore(*where, place.world_size, place.rank == 0, limit, master_listen_fd=listening)
+    open_one = serve_store if place.rank == 0 else join_store
+    return open_one(place.master_addr, place.master_port, limit, world_size=place.world_size)
 
 
 def explain_absence(place: Place, timeout_s: float, reason: str) -> TrainerError:
