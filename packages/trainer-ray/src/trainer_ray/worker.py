@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def _train_for_driver(config: Mapping[str, Any], mailbox: Any) -> dict[str, Any]
     rank = _place().rank
     if not ray.get(mailbox.start.remote(rank)):
         return None
+    logging.getLogger().setLevel(logging.WARNING)  # as elsewhere: Ray Train shows what all mention
     with forwarded_output(mailbox, rank):
         try:
             result = _train(config, mailbox)

@@ -77,7 +77,8 @@ def wait_for_frames(
         if time.monotonic() > deadline:
             raise TrainerError(_explain(options, frames, text))
         state.beat()
-        show(frames, options.min_frames, f"frames; {text}", "replay buffer")
+        if supervisor.buffer:  # else it is not known yet
+            show(frames, options.min_frames, f"frames; {text}", "replay buffer")
         time.sleep(_GLANCE_S)
 
 

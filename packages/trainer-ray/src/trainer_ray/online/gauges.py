@@ -36,16 +36,18 @@ class Gauges:
         self._ages: list[float] = []
         self._read_at = time.perf_counter()
         self._read_wait_s = 0.0
-        self._read_frames: int | None = None
+        self._are_playing = False
+        self._added: tuple[float, int] | None = None
 
     def note_versions(self, versions: NDArray[np.int64], step: int) -> None:
         """Take the versions of the weights that made the samples of a step; -1: no policy of ours.
 
-        May be called by any thread.
+        After a return to an older checkpoint there may be newer ones; these have the age 0. May be
+        called by any thread.
         """
         own = versions[versions >= 0]
         if own.size:
-            self._ages.append(float(step - own.mean()))
+            self._ages.append(float((step - own).clip(min=0).mean()))
 
     def read(self, step: int) -> dict[str, float]:
         """Return the numbers for the log line of a step."""
@@ -61,22 +63,31 @@ class Gauges:
         found["online/workers"] = float(len(acting))
         newest = max(acting.values(), default=-1)
         if newest >= 0:
-            found["online/policy_lag"] = float(step - newest)
-        return found | self._read_buffer(passed_s)
+            found["online/policy_lag"] = max(0.0, float(step - newest))
+        return found | self._read_buffer(now)
 
-    def _read_buffer(self, passed_s: float) -> dict[str, float]:
+    def begin_rollouts(self) -> None:
+        """Count the frames that come from now on."""
+        self._are_playing = True
+        described = self._describe()
+        if described:
+            self._added = time.perf_counter(), int(described["frames_added"])
+
+    def _read_buffer(self, now: float) -> dict[str, float]:
         described = self._describe()
         if not described:
             return {}
         added = int(described["frames_added"])
-        before = added if self._read_frames is None else self._read_frames
-        self._read_frames = added
         found = {
             "online/episodes": float(described["episodes"]),
             "online/frames": float(described["frames"]),
             "online/refused": float(described["refused"]),
-            "online/rollout_frames_per_s": (added - before) / passed_s,
         }
+        if self._added is not None:
+            since, before = self._added
+            found["online/rollout_frames_per_s"] = (added - before) / max(now - since, 1e-9)
+        if self._are_playing:
+            self._added = now, added
         if described["recent_success_rate"] is not None:
             found["online/success_rate"] = float(described["recent_success_rate"])
         return found

@@ -172,6 +172,7 @@ class Session:
         assert supervisor is not None
         assert gauges is not None
         supervisor.start_workers(self._describe_workers(state))
+        gauges.begin_rollouts()
         has_bar = self._is_training and sys.stderr.isatty()
         show = state.track if has_bar else WaitLines(sys.stderr)
         wait = partial(wait_for_frames, show=show, elapsed_s=lambda: self._elapsed_s(state))
