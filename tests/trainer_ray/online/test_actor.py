@@ -129,11 +129,15 @@ def test_what_was_not_acknowledged_is_sent_with_the_next_add(
     client = ReplayClient("arm", name=name, patience_s=0.5)
     ray.kill(actor, no_restart=True)
     with pytest.raises(TrainerError):
-        client.add([episode(0, 2)])
+        client.add([episode(0, 2), episode(error="the arm fell")])
     actor = _start(name, tmp_path, lock_patience_s=10.0)
     client.patience_s = LIMIT_S
-    client.add([episode(10, 2)])
-    assert (client.describe()["frames"], client.last_number) == (4, 1)
+    answer = client.add([episode(10, 2)])
+    (earlier,) = answer["earlier"]
+    assert [earlier["number"], answer["number"]] == [0, 1]
+    assert earlier["refused"] == [{"episode": 1, "reason": "the producer says: the arm fell"}]
+    assert answer["refused"] == client.add([])["earlier"] == []
+    assert (client.describe()["frames"], client.last_number) == (4, 2)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class ReplayClient:
         self._name, self._namespace = name, namespace
         self._number: int = self._call("last_number", producer)
         self._pending: list[tuple[int, list[Any]]] = []
+        self._earlier: list[dict[str, Any]] = []
 
     @property
     def last_number(self) -> int:
@@ -79,8 +80,9 @@ class ReplayClient:
                 that acted, `priority`, and `error`: why it is no data.
 
         Returns:
-            `accepted`, `kept`, and `refused`: the `episode` (its place) and `reason` of each that
-            does not fit.
+            `number` of this add, `accepted`, `kept`, and `refused`: the `episode` (its place) and
+            `reason` of each that does not fit. `earlier`: the same of the adds before it that
+            raised `TrainerError` and are acknowledged only now.
 
         Raises:
             TrainerError: It is not acknowledged in time. Do not add these episodes again: they are
@@ -91,12 +93,14 @@ class ReplayClient:
         self._number += 1
         require_sender(self.producer, self._number, episodes)
         self._pending.append((self._number, list(episodes)))
-        answer: dict[str, Any] = {}
         while self._pending:
-            answer = self._send_oldest()
-        return answer
+            self._earlier.append(self._send_oldest())
+        *earlier, answer = self._earlier
+        self._earlier = []
+        return {**answer, "earlier": earlier}
 
     def _send_oldest(self) -> dict[str, Any]:
+        """Send the add that waits longest; return its answer with its number."""
         number, waiting = self._pending[0]
         try:
             answer: dict[str, Any] = self._call("add", self.producer, number, waiting)
@@ -105,7 +109,7 @@ class ReplayClient:
                 del self._pending[0]  # it would be refused for ever
             raise
         del self._pending[0]
-        return answer
+        return {"number": number, **answer}
 
     def describe(self) -> dict[str, Any]:
         """Return what is in the buffer: `keys`, `frames`, `successes` and so on."""
