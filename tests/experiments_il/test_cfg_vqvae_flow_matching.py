@@ -89,6 +89,20 @@ def test_codes_begin_as_latents_of_the_first_batch(two_modes: Any) -> None:
     assert float(metrics["codes_in_use"]) > C / 2
 
 
+def test_told_losses_have_the_velocity_loss_as_their_mean_over_real_actions(two_modes: Any) -> None:
+    told: list[Tensor] = []
+    trainer, batch = make_trainer(two_modes), two_modes.batch(16, 0)
+    lengths = 1 + torch.arange(16).unsqueeze(1) % two_modes.horizon
+    batch["action_is_pad"] = torch.arange(two_modes.horizon).expand(16, -1) >= lengths
+    randomize(trainer.models)
+    where = trainer.make_context(batch, step=0, epoch=0)
+    where.listener = told.append
+    _, metrics = trainer.compute_losses(batch, where)
+    real = (~batch["action_is_pad"]).sum(1)
+    torch.testing.assert_close((told[0] * real).sum() / real.sum(), metrics["velocity"])
+    assert len(set(told[0].tolist())) == 16
+
+
 def test_two_micro_batches_equal_one_batch(two_modes: Any) -> None:
     found = []
     batch = two_modes.batch(16, 0)

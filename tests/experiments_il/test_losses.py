@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from experiments_il.losses import L2, L2Loss, masked_mean
+from experiments_il.losses import L1, L2, L2Loss, masked_mean
 from trainer_core.protocols import LossFactory
 
 MASK = torch.tensor([[True, True, False], [True, False, False]])
@@ -46,6 +46,17 @@ def test_padded_targets_change_nothing(value: float) -> None:
     other_loss, other_gradient = loss_and_gradient(prediction, other, MASK)
     assert torch.equal(loss, other_loss)
     assert torch.equal(gradient, other_gradient)
+
+
+@pytest.mark.parametrize("loss", [L1(), L2()])
+@pytest.mark.parametrize("mask", [None, MASK, MASK & False])
+def test_losses_of_samples_are_those_of_batches_of_one(loss: L1 | L2, mask: Tensor | None) -> None:
+    prediction, target = torch.randn(2, 3, 2), torch.randn(2, 3, 2)
+    single = [
+        loss(prediction[i : i + 1], target[i : i + 1], None if mask is None else mask[i : i + 1])
+        for i in range(2)
+    ]
+    torch.testing.assert_close(loss.of_samples(prediction, target, mask), torch.stack(single))
 
 
 def test_padded_predictions_get_no_gradient() -> None:

@@ -176,6 +176,15 @@ def test_padded_actions_change_nothing() -> None:
     assert torch.equal(trainer.embed(batch)[1], trainer.embed(other)[1])
 
 
+def test_told_losses_have_the_total_as_their_mean() -> None:
+    told: list[Tensor] = []
+    where = context()
+    where.listener = told.append
+    total, _ = make_trainer().compute_losses(make_batch(), where)
+    torch.testing.assert_close(told[0].mean(), total.detach())
+    assert told[0].shape == (64,)
+
+
 def test_two_micro_batches_equal_one_batch() -> None:
     gradients = []
     for parts in (1, 2):

@@ -82,6 +82,16 @@ def test_padded_actions_change_nothing() -> None:
     assert torch.equal(losses[0], losses[1])
 
 
+def test_told_losses_have_the_loss_as_their_mean_over_real_actions() -> None:
+    told: list[Tensor] = []
+    batch, where = make_batch(), make_context(8)
+    where.listener = told.append
+    loss, _ = make_trainer().compute_losses(batch, where)
+    real = (~batch["action_is_pad"]).sum(1)
+    torch.testing.assert_close((told[0] * real).sum() / real.sum(), loss.detach())
+    assert len(set(told[0].tolist())) == 8
+
+
 def test_two_micro_batches_equal_one_batch() -> None:
     gradients = []
     for parts in (1, 2):

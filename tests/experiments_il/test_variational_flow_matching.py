@@ -134,6 +134,18 @@ def test_terms_add_up(two_modes: Any) -> None:
     assert float(total) == pytest.approx(expected + 1e-3 * float(terms["gate_z"]), rel=1e-5)
 
 
+def test_told_losses_have_the_velocity_loss_as_their_mean_over_real_actions(two_modes: Any) -> None:
+    told: list[Tensor] = []
+    trainer, batch = make_trainer(two_modes), padded_batch(two_modes)
+    randomize(trainer.models)
+    where = trainer.make_context(batch, step=0, epoch=0)
+    where.listener = told.append
+    _, metrics = trainer.compute_losses(batch, where)
+    real = (~batch["action_is_pad"]).sum(1)
+    torch.testing.assert_close((told[0] * real).sum() / real.sum(), metrics["velocity"])
+    assert len(set(told[0].tolist())) == 16
+
+
 def test_two_micro_batches_equal_one_batch(two_modes: Any) -> None:
     gradients = []
     for parts in (1, 2):

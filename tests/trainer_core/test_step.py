@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainer_core.errors import TrainerError
 from trainer_core.step import LossTrainer, StepOptions
 from trainer_core.update import clip_by_global_norm
 
@@ -20,12 +21,15 @@ CPU = torch.device("cpu")
 class MaskedTrainer(LossTrainer):
     """A mean over real elements plus noise, the hard case for accumulation."""
 
+    told: int | None = None
+
     def compute_losses(
         self, batch: Batch, step: StepContext
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         noise = step.random.normal(2, stream="noise")
         error = (self.models["net"](batch["x"]) - batch["y"] - noise).square().mean(-1)
         mask = batch["mask"]
+        step.tell_sample_losses(error[: self.told])
         total = (error * mask).sum() / mask.sum().clamp(min=1)
         return total, {"worst": error.max(), "fixed": 2.0}
 
@@ -68,6 +72,39 @@ def test_micro_batches_equal_the_whole_batch(parts: int) -> None:
     cut, logged_in_parts = step_once(grad_accum_steps=parts)
     assert torch.allclose(whole, cut, atol=1e-6)
     assert float(logged["loss"]) == pytest.approx(float(logged_in_parts["loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_losses_of_samples_are_told_once_and_in_the_order_of_the_batch(parts: int) -> None:
+    told: list[Tensor] = []
+    trainer = make_trainer(grad_accum_steps=parts)
+    before = trainer.models["net"](make_batch()["x"]).detach()
+    trainer.on_sample_losses = told.append
+    trainer.train_step(make_batch(), epoch=0, total_epochs=1, iterations=3)
+    noise = trainer.make_context(make_batch(), step=3, epoch=0).random.normal(2, stream="noise")
+    expected = (before - make_batch()["y"] - noise).square().mean(-1)
+    torch.testing.assert_close(told[0], expected)
+    assert (len(told), told[0].requires_grad) == (1, False)
+
+
+def refuse(losses: Tensor) -> None:
+    pytest.fail(f"{losses} were told")
+
+
+def test_nobody_is_told_losses_unless_asked_for_and_never_while_validating() -> None:
+    trainer = make_trainer()
+    assert not trainer.make_context(make_batch(), step=0, epoch=0).wants_sample_losses
+    trainer.on_sample_losses = refuse
+    context = trainer.make_context(make_batch(), step=0, epoch=0, training=False)
+    trainer.validation_step(make_batch(), context)
+
+
+def test_losses_that_are_not_one_for_each_sample_are_refused() -> None:
+    trainer = make_trainer()
+    trainer.told, trainer.on_sample_losses = 5, refuse
+    with pytest.raises(TrainerError) as caught:
+        trainer.train_step(make_batch(), epoch=0, total_epochs=1, iterations=0)
+    assert str(caught.value) == ("tell_sample_losses was given 5 losses for a batch of 8 samples")
 
 
 def test_batch_of_padding_has_no_gradient() -> None:

@@ -18,6 +18,7 @@ from experiments_il.optimal_transport import (
     squared_distances,
     temperature,
 )
+from experiments_il.sample_losses import means_of_samples
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class L2(nn.Module):
             return nn.functional.mse_loss(prediction, target)
         return masked_mean((prediction - known_target(prediction, target, mask)).square(), mask)
 
+    def of_samples(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the loss of each sample, `(B,)`; shapes as in `forward`."""
+        difference = prediction - known_target(prediction, target, mask)
+        return means_of_samples(difference.float().square(), mask)
+
 
 class L1(nn.Module):
     """Mean absolute error over the real elements of a chunk."""
@@ -75,6 +81,11 @@ class L1(nn.Module):
         if mask is None:
             return nn.functional.l1_loss(prediction, target)
         return masked_mean((prediction - known_target(prediction, target, mask)).abs(), mask)
+
+    def of_samples(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the loss of each sample, `(B,)`; shapes as in `L2`."""
+        difference = prediction - known_target(prediction, target, mask)
+        return means_of_samples(difference.float().abs(), mask)
 
 
 def known_target(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:

@@ -79,6 +79,7 @@ class StepContext:
         random: Random numbers keyed by (seed, step) and by the position of a sample in the
             global batch: the same for any world size and accumulation.
         training: False while validating.
+        listener: Who wants the losses of samples; None: nobody. Set by the engine.
     """
 
     step: int
@@ -86,6 +87,22 @@ class StepContext:
     epoch: int
     random: KeyedRandom
     training: bool = True
+    listener: Callable[[Tensor], None] | None = None
+
+    @property
+    def wants_sample_losses(self) -> bool:
+        """Whether somebody listens to `tell_sample_losses`; else there is nothing to compute."""
+        return self.listener is not None
+
+    def tell_sample_losses(self, values: Tensor) -> None:
+        """Tell the loss of each sample, once in a call; who samples by them draws large ones more.
+
+        Args:
+            values: `(B,)` in the order of the (micro-)batch, at least 0 and in one unit for the
+                whole run; usually a mean over the sample's own elements.
+        """
+        if self.listener is not None:
+            self.listener(values.detach())
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer_core.errors import TrainerError
+from trainer_core.phases import Phases
 from trainer_core.protocols import StepContext
 from trainer_core.random import KeyedRandom, derive_seed
 from trainer_core.ranks import LocalRanks
@@ -83,31 +84,6 @@ class NonFiniteStep:
     metrics: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Phases:
-    """Where the time of steps goes, in seconds of this process since it was last asked.
-
-    Attributes:
-        forward_s: In the losses.
-        backward_s: In their gradients.
-        optimizer_s: In clipping and the optimizers.
-    """
-
-    forward_s: float = 0.0
-    backward_s: float = 0.0
-    optimizer_s: float = 0.0
-
-    def take(self, steps: int) -> dict[str, float]:
-        """Return the means over so many steps by name, and begin anew."""
-        means = {
-            "forward_s": self.forward_s / steps,
-            "backward_s": self.backward_s / steps,
-            "optimizer_s": self.optimizer_s / steps,
-        }
-        self.forward_s = self.backward_s = self.optimizer_s = 0.0
-        return means
-
-
 class LossTrainer(ABC):
     """The base class of trainers that write only their loss.
 
@@ -122,6 +98,9 @@ class LossTrainer(ABC):
             overflowed in fp16. Schedules and averages do not move then.
         on_nonfinite: Called with a step that is not finite; returns to have it skipped, or
             raises. Set by the engine.
+        on_sample_losses: Called in each step with the losses that `compute_losses` told of this
+            rank's samples, `(B,)` in the batch's order, on the device. Set by a runner that draws
+            samples by them; None: nobody asks.
         phases: Where the time of steps goes.
 
     Args:
@@ -146,6 +125,7 @@ class LossTrainer(ABC):
         self.device = torch.device(device)
         self.is_skipped = False
         self.on_nonfinite: Callable[[NonFiniteStep], None] = _refuse
+        self.on_sample_losses: Callable[[Tensor], None] | None = None
         self.phases = Phases()
         self.configure(StepOptions())
 
@@ -230,9 +210,14 @@ class LossTrainer(ABC):
         """
         self._update.zero_grad()
         context = self.make_context(data, step=iterations, epoch=epoch)
-        if self.options.grad_accum_steps == 1:
-            return self._whole(data, context)
-        return self._accumulate(data, context)
+        told: list[Tensor] = []
+        if self.on_sample_losses is not None:
+            context.listener = told.append
+        cut = self.options.grad_accum_steps > 1
+        metrics = self._accumulate(data, context) if cut else self._whole(data, context)
+        if told and self.on_sample_losses is not None:
+            self.on_sample_losses(_join(told, batch_size(data)))
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs of the trainer itself, as JSON data."""
@@ -371,9 +356,7 @@ class LossTrainer(ABC):
         for number, (begin, end, batch) in enumerate(parts):
             share = weights[number] / whole
             self._reseed(context.step, first + number)
-            part = StepContext(
-                context.step, context.total_steps, context.epoch, context.random.slice(begin, end)
-            )
+            part = replace(context, random=context.random.slice(begin, end))
             with nullcontext() if number == last else ranks.accumulate():
                 metrics = self._backward(batch, part, share)
             for name, value in self._weigh(metrics, share).items():
@@ -392,6 +375,19 @@ class LossTrainer(ABC):
             (begin, begin + size, slice_batch(data, begin, begin + size))
             for begin in range(0, size * self.options.grad_accum_steps, size)
         ]
+
+
+def _join(told: Sequence[Tensor], count: int) -> Tensor:
+    """Return the losses that micro-batches told as those of the batch.
+
+    Raises:
+        TrainerError: They are not one number for each sample.
+    """
+    losses = torch.cat([values.flatten() for values in told])
+    if len(losses) != count:
+        msg = f"tell_sample_losses was given {len(losses)} losses for a batch of {count} samples"
+        raise TrainerError(msg)
+    return losses
 
 
 def _refuse(step: NonFiniteStep) -> None:

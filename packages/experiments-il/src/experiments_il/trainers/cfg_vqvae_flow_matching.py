@@ -14,6 +14,7 @@ import torch
 from experiments_il.blocks.codebook import NSVQCodebook
 from experiments_il.flow import endpoint, velocity_target
 from experiments_il.losses import known_target
+from experiments_il.sample_losses import tell_errors
 from experiments_il.trainers.chunk_policy import ChunkPolicyTrainer, require
 from experiments_il.trainers.whole_batch import (
     check_group,
@@ -151,17 +152,16 @@ class CFGVQVAEFlowMatchingTrainer(ChunkPolicyTrainer):
         x_t, noise, t = self.draw(data, step)
         conditioned = self._with_latent(memory, latents, keep)
         velocity = self.decoder.step(x_t, t, self.decoder.cache(conditioned))
-        error = velocity - known_target(velocity, velocity_target(noise, data), mask)
+        difference = velocity - known_target(velocity, velocity_target(noise, data), mask)
+        errors = difference.float().square().mean(-1)
+        tell_errors(step, errors, mask)
         predicted = self.models["prior"](memory if self.prior_trains_encoders else memory.detach())
         with torch.no_grad():
             averaged = self.models[_AVERAGE](memory, data, mask)
             averaged_codes = self.codebook.assign(averaged)
         fit = self.models["prior"].fit(predicted, averaged, averaged_codes)  # type: ignore[operator] # a module's methods are untyped
         terms: dict[str, tuple[float, Tensor]] = {
-            "velocity": (
-                1.0,
-                mean_over_actions(error.float().square().mean(-1), self._real_actions),
-            ),
+            "velocity": (1.0, mean_over_actions(errors, self._real_actions)),
             "commitment": (self.commitment, (h - nearest.detach()).float().square().mean()),
             "prior": (1.0, fit.mean()),
         }
@@ -176,7 +176,7 @@ class CFGVQVAEFlowMatchingTrainer(ChunkPolicyTrainer):
             metrics["transport_identity"] = identity
         if step.training:
             self._counts += self.codebook.count(codes)
-        total = sum((weight * term for weight, term in terms.values()), error.new_zeros(()))
+        total = sum((weight * term for weight, term in terms.values()), errors.new_zeros(()))
         metrics |= {name: term for name, (_, term) in terms.items()}
         return total, metrics | {"codes_in_use": _perplexity(self.codebook.count(codes))}
 

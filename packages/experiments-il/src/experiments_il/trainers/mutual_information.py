@@ -100,13 +100,17 @@ class MutualInformationEstimatorTrainer(LossTrainer):
         """Return the sum of the autoencoders' losses, and each error and divergence."""
         metrics: dict[str, Tensor | float] = {}
         total = torch.zeros((), device=self.device)
+        of_samples: list[Tensor] = []
         for name, x, mask in self._inputs(batch):
             model: Any = self.models[name]
             error, posterior = model(x, step.random.normal(model.latent_dim, stream=name), mask)
             kl = standard_kl(posterior).sum(dim=-1)
-            total = total + (self.weights.get(name, 1.0) * error + self.beta * kl).mean()
+            of_samples.append(self.weights.get(name, 1.0) * error + self.beta * kl)
+            total = total + of_samples[-1].mean()
             metrics[f"{name}_error"] = error.mean()
             metrics[f"{name}_kl"] = kl.mean()
+        if step.wants_sample_losses:
+            step.tell_sample_losses(torch.stack(of_samples).sum(0))
         return total, metrics
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from experiments_il.flow import velocity_target
+from experiments_il.sample_losses import tell_chunk_losses
 from experiments_il.trainers.chunk_policy import (
     ACTION_DECODER,
     ChunkPolicyTrainer,
@@ -65,8 +66,9 @@ class NaiveFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         data = self.chunks(batch)
         x_t, noise, t = self.draw(data, step)
         velocity = self.models[ACTION_DECODER](x_t, t, self.encode(batch, step))
-        total = self.velocity_loss(velocity, velocity_target(noise, data), self.mask(batch))
-        return total, {}
+        target, mask = velocity_target(noise, data), self.mask(batch)
+        tell_chunk_losses(step, self.velocity_loss, velocity, target, mask)
+        return self.velocity_loss(velocity, target, mask), {}
 
     def loss_weight(self, batch: Batch) -> Tensor | int:
         """Return the number of real actions, which the loss is a mean over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from experiments_il.regression import RegressionPolicy, predict_chunk
+from experiments_il.sample_losses import tell_chunk_losses
 from experiments_il.trainers.chunk_policy import ChunkPolicyTrainer, check_chunk_loss
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ class RegressionPolicyTrainer(ChunkPolicyTrainer):
         self, batch: Batch, step: StepContext
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Return the loss between predicted and demonstrated chunks."""
-        demonstrated = self.chunks(batch)
+        demonstrated, mask = self.chunks(batch), self.mask(batch)
         predicted = predict_chunk(self.decoder, self.encode(batch, step))
-        return self.chunk_loss(predicted, demonstrated, self.mask(batch)), {}
+        tell_chunk_losses(step, self.chunk_loss, predicted, demonstrated, mask)
+        return self.chunk_loss(predicted, demonstrated, mask), {}
 
     def loss_weight(self, batch: Batch) -> Tensor | int:
         """Return the number of real actions, which the loss is a mean over."""

@@ -18,6 +18,7 @@ from experiments_il.gating import (
     routing_information_loss,
 )
 from experiments_il.losses import known_target
+from experiments_il.sample_losses import tell_errors
 from experiments_il.trainers.chunk_policy import ACTION_DECODER, ChunkPolicyTrainer, require
 from experiments_il.trainers.whole_batch import (
     check_group,
@@ -163,7 +164,9 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
         x_t, noise, t = self.draw(data, step)
         cache = self.decoder.cache(self._with_latent(memory, z))
         velocities = self.decoder.step(x_t, t, cache)
-        mixture = self._mixture_loss(velocities, share, velocity_target(noise, data), mask)
+        errors = self._mixture_errors(velocities, share, velocity_target(noise, data), mask)
+        mixture = mean_over_actions(errors, self._real_actions)
+        tell_errors(step, errors, mask)
         kl, fit = self.models["prior"](
             memory if self.prior_trains_encoders else memory.detach(),
             *posterior,
@@ -216,18 +219,17 @@ class VariationalFlowMatchingPolicyTrainer(ChunkPolicyTrainer):
     def _with_latent(self, memory: Tensor, z: Tensor) -> Tensor:
         return torch.cat([memory, self.models["latent_embedder"](z)], dim=1)
 
-    def _mixture_loss(
+    def _mixture_errors(
         self, velocities: Tensor, share: Tensor, target: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Return the mean over real actions of the experts' errors, weighted by the gate.
+        """Return the experts' errors of each action, weighted by the gate, `(B, H)`; 0 if padded.
 
         A mixture of losses, not the loss of a mixture: experts specialise instead of averaging.
         """
         of_each = None if mask is None else mask.unsqueeze(1)
         known = known_target(velocities, target.unsqueeze(1), of_each)
         error = (velocities - known).float().square().mean(dim=-1)  # (B, E, H)
-        per_action = (share.unsqueeze(-1) * error).sum(dim=1)
-        return mean_over_actions(per_action, self._real_actions)
+        return (share.unsqueeze(-1) * error).sum(dim=1)
 
     @torch.no_grad()
     def _agreement(self, memory: Tensor, share: Tensor, step: StepContext) -> Tensor:

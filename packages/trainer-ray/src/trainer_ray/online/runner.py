@@ -37,8 +37,9 @@ class RayOnlineRunner:
         fill_timeout_s: How long to wait for these, in seconds.
         capacity: Frames that the buffer holds; the oldest episodes make room for new ones.
         keep: `successes`: episodes that solve the task; `all` of them.
-        sampling: `uniform`: each frame is as likely; `prioritized`: by the priority that whoever
-            sent its episode gave it, as a robot's program may; rollout workers give all the same.
+        sampling: `uniform`: each frame is as likely; `prioritized`: by the loss that it had when
+            it was trained on last, if the trainer tells losses of samples; before that, by the
+            priority that its sender gave it, or the largest so far.
         priority_exponent: How much priorities matter: 0 not at all, 1 in proportion.
         publish_every: Steps between two publications of the weights. Fewer: rollouts with a newer
             policy; each costs a copy of the weights.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import ray
@@ -16,16 +16,28 @@ from trainer_ray.online.actors import explain, is_own
 from trainer_ray.online.prefetch import LATER, LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from trainer_core.protocols import Batch
     from trainer_ray.online.actors import NamedActor
 
-__all__ = ["BufferSamples", "to_batch"]
+__all__ = ["BufferSamples", "Drawn", "to_batch"]
 
 _log = logging.getLogger(__name__)
+
+
+class Drawn(NamedTuple):
+    """Where the samples of a batch are from.
+
+    Attributes:
+        versions: Of the weights that played them, int64 `(B,)`.
+        rows: Names of their frames in the buffer, int64 `(B,)`.
+    """
+
+    versions: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
 
 class BufferSamples:
@@ -35,16 +47,25 @@ class BufferSamples:
         buffer: The replay buffer.
         size: Samples at a time.
         seed: The run's seed.
+        before: Called before each question; sends the buffer what it is to know first.
     """
 
-    def __init__(self, buffer: NamedActor, size: int, seed: int) -> None:
+    def __init__(
+        self,
+        buffer: NamedActor,
+        size: int,
+        seed: int,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
         self._buffer = buffer
         self._size = size
         self._seed = seed
+        self._before = before
         self._told = ""
 
     def ask(self, number: int) -> Any:
         """Ask for the samples of a step."""
+        self._before()
         seed = derive_seed(self._seed, "online", number)
         return self._buffer.ask("sample", self._size, seed)
 
@@ -72,10 +93,11 @@ class BufferSamples:
             _log.warning("the replay buffer sends no samples: %s", reason)
 
 
-def to_batch(dataset: Any, sample: Mapping[str, Any]) -> tuple[Batch, NDArray[np.int64]]:
-    """Return a batch of a data set, and the versions of the weights that played its samples.
+def to_batch(dataset: Any, sample: Mapping[str, Any]) -> tuple[Batch, Drawn]:
+    """Return a batch of a data set, and where its samples are from.
 
     Ray's arrays are read-only, and the data set may change its own.
     """
     own = {key: np.array(values) for key, values in sample["windows"].items()}
-    return to_tensors(dataset.batch_of_windows(own)), sample["versions"]
+    drawn = Drawn(sample["versions"], sample["rows"])
+    return to_tensors(dataset.batch_of_windows(own)), drawn

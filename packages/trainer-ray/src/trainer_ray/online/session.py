@@ -17,12 +17,13 @@ from trainer_ray.online.acting_weights import Averages
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
 from trainer_ray.online.cluster_checks import describe_holder, learner_name
+from trainer_ray.online.feedback import Feedback
 from trainer_ray.online.filling import WaitLines, set_aside, wait_for_frames
 from trainer_ray.online.gauges import Gauges
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.prefetch import Prefetch
 from trainer_ray.online.publishing import Publisher
-from trainer_ray.online.samples import BufferSamples, to_batch
+from trainer_ray.online.samples import BufferSamples, Drawn, to_batch
 from trainer_ray.online.supervision import Supervisor
 from trainer_ray.software import describe_software
 
@@ -71,7 +72,8 @@ class Session:
         self._held: list[NamedActor] = []
         self._publisher: Publisher | None = None
         self._supervisor: Supervisor | None = None
-        self._prefetch: Prefetch[tuple[Batch, Any]] | None = None
+        self._prefetch: Prefetch[tuple[Batch, Drawn]] | None = None
+        self._feedback = Feedback(self._buffer, mixed.proportions.places())
         self._gauges: Gauges | None = None
         self._is_behind = False
         self._is_training = False
@@ -122,7 +124,7 @@ class Session:
 
     def close(self) -> None:
         """End the threads and the actors; what the buffer has kept is on the disk."""
-        for part in (self._prefetch, self._supervisor, self._publisher):
+        for part in (self._prefetch, self._feedback, self._supervisor, self._publisher):
             if part is not None:
                 part.close()
         while self._held:
@@ -184,7 +186,8 @@ class Session:
             supervisor.check()
 
         online = self._mixed.proportions.online
-        source = BufferSamples(self._buffer, online, state.experiment.seed)
+        feedback = self._feedback
+        source = BufferSamples(self._buffer, online, state.experiment.seed, feedback.send)
         prefetch = self._prefetch = Prefetch(
             source,
             partial(to_batch, self._mixed.dataset),
@@ -195,10 +198,13 @@ class Session:
         )
 
         def take() -> Batch:
-            batch, versions = prefetch.take()
-            gauges.note_versions(versions, state.step)
+            batch, drawn = prefetch.take()
+            gauges.note_versions(drawn.versions, state.step)
+            feedback.expect(drawn.rows)
             return batch
 
+        if self._options.sampling == "prioritized":
+            feedback.listen(state.trainer)
         self._mixed.begin(take)
 
     def _describe_workers(self, state: RunState) -> list[dict[str, Any]]:
