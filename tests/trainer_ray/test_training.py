@@ -111,24 +111,6 @@ def test_what_a_worker_finds_wrong_is_told_once_and_not_tried_again(
     assert "rank" not in capsys.readouterr().err
 
 
-def test_the_trials_of_a_sweep_run_side_by_side_and_a_finished_one_is_not_run_again(
-    experiment: dict[str, Any], tmp_path: Path
-) -> None:
-    experiment["runner"] |= {"num_workers": 1, "resources_per_worker": {"CPU": 3}}
-    config = tmp_path / "cfg.yaml"
-    config.write_text(json.dumps(experiment))
-    command = [sys.executable, "-m", "trainer_core", "run", str(config)]
-    command += ["--sweep", "run.seed=0,1", "--json"]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert first.returncode == 0, first.stderr
-    trials = json.loads(first.stdout)["trials"]
-    assert [(trial["status"], trial["step"]) for trial in trials] == [("completed", 6)] * 2
-    assert first.stderr.count(": begun\n") == 2
-    again = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert again.returncode == 0
-    assert ": begun\n" not in again.stderr
-
-
 def test_a_program_trains_with_a_trainer_of_its_own(
     experiment: dict[str, Any], address: str, tmp_path: Path
 ) -> None:
