@@ -3,8 +3,8 @@
 Both train the same MLP at the same global batch in as many processes, one thread each, and take
 turns in every round; a time is that of the fastest of several windows of ten steps after the
 first, the one that other programs disturbed least. The cluster stays up over all rounds: start-up
-does not count. A worker of Ray asks the driver four times a second whether it should stop; no step
-waits for it, and what its thread costs is measured by itself.
+does not count. A worker of Ray tells the driver four times a second how far it is, and asks whether
+it should stop; no step waits for it, and what its thread costs is measured by itself.
 
     python -m benchmarks.ray_scaling [--rounds 3] [--workers 2] [--width 512] [--batch 512] [--json]
 """
@@ -25,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch, also that of the processes
 
 STEPS_OF_WINDOW, SAMPLES, POLLS = 10, 4096, 200
 POLL_S = 0.25
+METRICS = tuple(f"metric_{number}" for number in range(16))
 WAYS = ("ddp", "ray")
 
 
@@ -75,8 +76,9 @@ def listening_share() -> float:
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     ray.get(mailbox.wish.remote())
     began = time.thread_time()
-    for _ in range(POLLS):
-        ray.get(mailbox.wish.remote())
+    for step in range(POLLS):  # a log line in each of them
+        metrics = dict.fromkeys(METRICS, 0.1 * step)
+        ray.get(mailbox.wish.remote({"step": step, "total_steps": POLLS, "metrics": metrics}))
     return (time.thread_time() - began) / POLLS / POLL_S
 
 

@@ -131,6 +131,12 @@ def test_runner_that_can_sweep_is_handed_the_grid(
     assert (statuses(), starts()) == (["completed"] * 2, [1, 1])
 
 
+def test_finished_trials_are_not_handed_over_again(sweep: Callable[..., int]) -> None:
+    for grid in ("seed=0", "seed=range(2)", "seed=range(2)"):
+        assert sweep(kind="telling", grid=grid) == 0
+    assert starts() == [1, 1]
+
+
 def test_what_a_runner_tells_of_its_trials_is_written_in_lines(
     sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
