@@ -71,13 +71,36 @@ def test_rollouts_act_with_averages_bit_for_bit_also_in_a_run_that_goes_on(
     joined["callbacks"].append(AVERAGED)
     joined["runner"] |= {"rollout": {"pause_s": 0.01}, "min_frames": 8}
     joined["evaluation"]["every"] = 0
-    joined["trainer"]["max_steps"] = 400
+    joined["trainer"]["max_steps"] = 300
     watcher = Watcher(monkeypatch)
-    trainer_core.run(joined, ["trainer.max_steps=300"])
+    trainer_core.run(joined, ["trainer.max_steps=200"])
     trainer_core.run(joined, ["run.allow=[schedule]"])
     assert len(watcher.played) > 2
     assert watcher.played <= watcher.averages
     assert len(watcher.played & watcher.weights) <= 1  # both begin with the same
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "schedule-free"])
+def test_publishing_averages_leaves_the_training_as_it_is_bit_for_bit(
+    joined: dict[str, Any], tmp_path: Path, optimizer: str
+) -> None:
+    if optimizer == "schedule-free":
+        joined["optimizer"] = SCHEDULE_FREE
+    else:
+        joined["callbacks"].append(AVERAGED)
+    joined["runner"] |= {"offline_steps": 50, "target_success": 0.3, "publish_every": 1}
+    found = []
+    for folder, runner, steps in (("run", "ray_online", 60), ("local", "local", 30)):
+        joined["run"]["out_dir"] = str(tmp_path / folder)
+        result = trainer_core.run(joined, [f"trainer.max_steps={steps}"], runner=runner)
+        checkpoint = newest_valid(tmp_path / folder / "checkpoints")
+        assert checkpoint is not None
+        assert (result.step, checkpoint.step) == (30, 30)
+        files = [file for file in checkpoint.names("") if file.endswith(".safetensors")]
+        found.append({file: checkpoint.read_tensors(file) for file in files})
+    assert found[0].keys() == found[1].keys()
+    for file, tensors in found[0].items():
+        assert all(torch.equal(tensor, found[1][file][name]) for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("way", ["ema", "schedule-free", "trained"])
