@@ -144,7 +144,20 @@ def test_an_address_without_a_cluster_is_named(
     experiment_alone["runner"] |= {"address": "127.0.0.1:9", "connect_timeout_s": 1}
     assert _run(experiment_alone, tmp_path) == (
         "error: runner ray: there is no Ray cluster at address '127.0.0.1:9': nobody answers in "
-        "1 s; `ray status` shows a running one, and without `address` the run has one of its own"
+        "1 s, or nobody who takes this process's token (RAY_AUTH_TOKEN); `ray status` shows a "
+        "running one, and without `address` the run has one of its own"
+    )
+
+
+def test_a_process_without_a_token_is_told_where_to_put_one(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment_alone["runner"]["address"] = "127.0.0.1:9"
+    home = {"RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)}
+    assert _run(experiment_alone, tmp_path, **home) == (
+        "error: runner ray: the cluster at '127.0.0.1:9' asks for a token, and this process has "
+        "none that it takes: put the cluster's into RAY_AUTH_TOKEN or ~/.ray/auth_token (`ray "
+        "get-auth-token` shows that of a machine)"
     )
 
 

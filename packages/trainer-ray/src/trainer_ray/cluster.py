@@ -20,6 +20,7 @@ __all__ = ["Connection", "cluster", "import_ray", "require_token"]
 _DEFAULTS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a dead worker is noticed
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # a machine may be cut off
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -159,7 +160,13 @@ def _join(ray: Any, options: Connection, common: dict[str, Any]) -> None:
     try:
         within(options.connect_timeout_s, lambda: ray.init(options.address, **common))
     except TimeoutError as error:
-        raise _unreachable(options, f"nobody answers in {options.connect_timeout_s:g} s") from error
+        reason = (
+            f"nobody answers in {options.connect_timeout_s:g} s, or nobody who takes this "
+            "process's token (RAY_AUTH_TOKEN)"
+        )
+        raise _unreachable(options, reason) from error
+    except ray.exceptions.AuthenticationError as error:
+        raise _without_token(options) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and options.runtime_env:
             raise
@@ -176,6 +183,15 @@ def _unreachable(options: Connection, reason: str) -> UserError:
         f"runner {options.runner}: there is no Ray cluster at address {options.address!r}: "
         f"{reason}; `ray status` shows a running one, and without `address` the run has one of "
         "its own"
+    )
+    return UserError(msg)
+
+
+def _without_token(options: Connection) -> UserError:
+    msg = (
+        f"runner {options.runner}: the cluster at {options.address!r} asks for a token, and this "
+        "process has none that it takes: put the cluster's into RAY_AUTH_TOKEN or "
+        "~/.ray/auth_token (`ray get-auth-token` shows that of a machine)"
     )
     return UserError(msg)
 
