@@ -92,8 +92,11 @@ class Feedback:
         if len(self._pending) < _STEPS_AT_ONCE or not self._is_answered():
             return
         rows, values = [], []
-        while self._pending and self._pending[0][1].is_there():
+        while self._pending:
             names, copy = self._pending.popleft()
+            if not copy.is_there():
+                self._pending.appendleft((names, copy))
+                break
             rows.append(names)
             values.append(copy.values.numpy())
         if rows:
