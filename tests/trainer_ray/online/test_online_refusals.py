@@ -140,6 +140,16 @@ def test_a_runner_that_a_hook_has_chosen_is_checked_when_it_runs(toy_file: Path)
     assert [each.path for each in caught.value.problems] == ["runner", "data.num_workers"]
 
 
+def test_a_buffer_that_no_memory_holds_is_told(
+    toy_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer_core.run(toy_file, ["runner.capacity=1000000000000"], dry_run=True)
+    said = (
+        "runner.capacity: 1000000000000 frames take 52000 GB once they are there; this machine has"
+    )
+    assert said in caplog.text
+
+
 def test_a_dry_run_builds_everything_and_starts_nothing(toy_file: Path) -> None:
     result = trainer_core.run(toy_file, dry_run=True)
     assert (result.status, result.report["total_steps"]) == ("checked", 60)

@@ -218,7 +218,7 @@ def test_workers_that_do_not_fit_into_the_cluster_are_refused(
     (problem,) = caught.value.problems
     assert (problem.path, problem.message) == (
         "runner.rollout_workers",
-        "runner ray_online: rollout_workers: 9 do not fit: each takes a CPU, and the cluster has 8",
+        "9 rollout workers do not fit: each takes a CPU, and the cluster has 8",
     )
     assert not (tmp_path / "run").exists()
 

@@ -79,7 +79,7 @@ def require_resources(loaded: LoadedExperiment, options: Options) -> int:
     is_strict = options.placement.startswith("STRICT")
     strictly = f" and placement: {options.placement}" if is_strict else ""
     msg = (
-        f"runner ray: num_workers: {options.num_workers} with resources_per_worker "
+        f"num_workers: {options.num_workers} with resources_per_worker "
         f"{{{wish}}}{strictly} do not fit: the cluster has room for {places} "
         f"({_describe(nodes, need)})"
     )

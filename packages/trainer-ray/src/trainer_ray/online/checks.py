@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
 
 from policy_constructor.config.node import to_plain
 from policy_constructor.errors import ConfigError
@@ -19,9 +24,18 @@ if TYPE_CHECKING:
     from trainer_core.experiment.loading import LoadedExperiment
     from trainer_ray.online.options import Options
 
-__all__ = ["describe_rollouts", "proportions_of", "require_parts", "require_sections"]
+__all__ = [
+    "describe_rollouts",
+    "proportions_of",
+    "require_parts",
+    "require_sections",
+    "tell_memory",
+]
+
+_log = logging.getLogger(__name__)
 
 _SEEDS_APART = 1_000_000
+_BOOKKEEPING_BYTES = 16  # of a frame, beside its keys
 
 
 def require_sections(loaded: LoadedExperiment, options: Options) -> None:
@@ -81,6 +95,24 @@ def proportions_of(loaded: LoadedExperiment, options: Options) -> Proportions:
     """Return how batches are shared out."""
     batch = loaded.config.data.batch_size
     return Proportions(batch, online_samples(batch, options.online_share), options.offline_steps)
+
+
+def tell_memory(dataset: OnlineData, options: Options) -> None:
+    """Warn of a buffer that this machine cannot hold once it is full; it grows until then."""
+    frame = _BOOKKEEPING_BYTES + sum(
+        math.prod(key.shape) * np.dtype(key.dtype).itemsize for key in dataset.episode_keys.values()
+    )
+    wanted, there = (
+        options.capacity * frame,
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+    )
+    if wanted > there:
+        _log.warning(
+            "runner.capacity: %d frames take %.0f GB once they are there; this machine has %.0f",
+            options.capacity,
+            wanted / 1e9,
+            there / 1e9,
+        )
 
 
 def _missing(dataset: Any, protocol: type) -> str:

@@ -16,7 +16,7 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from trainer_core.errors import MissingPackageError, TrainerError, UserError
+from trainer_core.errors import MissingPackageError, StorageError, TrainerError, UserError
 from trainer_ray.mailbox import NAMESPACE
 from trainer_ray.online.incoming import require_sender
 
@@ -87,7 +87,7 @@ class ReplayClient:
         Raises:
             TrainerError: It is not acknowledged in time. Do not add these episodes again: they are
                 kept here, and the next `add` (also of nothing) sends them first.
-            StorageError: The same, because the learner's disk is full.
+            StorageError: The same, because the learner's disk or the object store here is full.
             UserError: This is no list of episodes; nothing is kept.
         """
         self._number += 1
@@ -148,7 +148,7 @@ def ask(actor: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
 
     Raises:
         UserError: An argument is wrong.
-        StorageError: The buffer's disk is full.
+        StorageError: The buffer's disk is full, or the object store here.
         TrainerError: The actor does not answer.
     """
     ray = _import_ray()
@@ -157,6 +157,10 @@ def ask(actor: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
     except ray.exceptions.GetTimeoutError as error:
         msg = f"the replay buffer does not answer in {timeout_s:.3g} s"
         raise TrainerError(msg) from error
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        reason = str(error).strip().partition(chr(10))[0]
+        msg = f"Ray's object store on this machine has no place for what is sent: {reason}"
+        raise StorageError(msg) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, TrainerError):
             raise error.cause from None

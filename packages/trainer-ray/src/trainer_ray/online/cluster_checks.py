@@ -43,8 +43,8 @@ def require_room(loaded: LoadedExperiment, options: Options) -> None:
     room = sum(int(count) for count in alive)
     if room < options.rollout_workers:
         message = (
-            f"runner ray_online: rollout_workers: {options.rollout_workers} do not fit: each takes "
-            f"a CPU, and the cluster has {room}"
+            f"{options.rollout_workers} rollout workers do not fit: each takes a CPU, and the "
+            f"cluster has {room}"
         )
         raise ConfigError(loaded.resolved.problem(("runner", "rollout_workers"), message))
 

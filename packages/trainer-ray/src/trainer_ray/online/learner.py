@@ -21,6 +21,7 @@ from trainer_ray.online.checks import (
     proportions_of,
     require_parts,
     require_sections,
+    tell_memory,
 )
 from trainer_ray.online.cluster_checks import require_free, require_room
 from trainer_ray.online.mixed_data import MixedData
@@ -72,6 +73,7 @@ def _build(
     """Return the experiment, and the spec of the evaluator that rollout workers play."""
     built = build_experiment(loaded, ranks)
     require_parts(built, loaded)
+    tell_memory(built.dataset, options)
     return built, describe_rollouts(built, loaded, options)
 
 

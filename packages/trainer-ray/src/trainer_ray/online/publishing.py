@@ -99,6 +99,7 @@ class Publisher:
             self._packer = Packer(named_tensors(self._models, trained))
 
     def _run(self) -> None:
+        told = ""
         while True:
             self._is_due.wait()
             self._is_due.clear()
@@ -107,7 +108,18 @@ class Publisher:
             try:
                 self._pass_on()
             except Exception as error:  # noqa: BLE001 - the rollouts go on with older weights
-                _log.warning("weights were not published: %s: %s", type(error).__name__, error)
+                told = self._warn(error, told)
+            else:
+                told = ""
+
+    def _warn(self, error: Exception, told: str) -> str:
+        """Say why weights were not published unless that was told last; return what was told."""
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        text = f"{type(error).__name__}: {reason}"
+        if text != told:
+            older = f"rollouts go on with those of step {self.version}"
+            _log.warning("weights were not published: %s; %s", text, older)
+        return text
 
     def _pass_on(self) -> None:
         version = self._copied
