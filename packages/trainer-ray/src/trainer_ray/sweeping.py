@@ -153,6 +153,8 @@ class _Trial:
 
     def _end(self, result: RunResult, error: str = "") -> None:
         self.result, self.has_ended = result, True
+        if not self.is_stuck:
+            self._job = None  # and Ray ends the process that was its mailbox
         self._report.end(self._number, result, error)
 
 
