@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,7 +113,7 @@ def cluster(options: Connection) -> Iterator[None]:
             yield
         else:
             with _no_other_machines():
-                with _own_environment(options):
+                with _own_environment(options), _own_signals():
                     ray.init(
                         "local", include_dashboard=False, _node_ip_address=LOOPBACK[0], **common
                     )
@@ -133,6 +134,21 @@ def _own_environment(options: Connection) -> Iterator[None]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         msg = f"runner {options.runner}: Ray refuses runtime_env: {reason}"
         raise UserError(msg) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM from whoever hears it: its handler ends the process silently."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        yield
+        return
+    utils: Any = importlib.import_module("ray._private.utils")
+    before = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 @contextmanager
