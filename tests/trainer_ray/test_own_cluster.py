@@ -51,6 +51,22 @@ def test_nobody_reaches_the_cluster_of_a_run_and_a_killed_driver_takes_it_along(
     assert (result.status, result.step) == ("completed", newest + 5)
 
 
+def test_a_signal_while_the_cluster_starts_ends_the_run_as_ever(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "cfg.yaml"
+    config.write_text(json.dumps(experiment_alone))
+    command = [sys.executable, "-m", "trainer_core", "run", str(config)]
+    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = psutil.Process(driver.pid)
+    wait_for(lambda: "gcs_server" in [child.name() for child in process.children(recursive=True)])
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=LIMIT_S)
+    assert driver.returncode == 75, said
+    assert "interrupted by SIGTERM before the first step; the same command goes on" in said
+    assert not (tmp_path / "run").exists()
+
+
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

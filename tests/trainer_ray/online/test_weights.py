@@ -163,6 +163,23 @@ def test_weights_are_those_of_the_moment_they_were_published() -> None:
     assert (sent["trained/0.weight"] == 1).all()
 
 
+def test_weights_without_a_place_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+
+    def refuse(array: Any) -> Any:
+        calls.append(array.nbytes)
+        msg = "the disk is full\nask somebody"
+        raise OSError(msg)
+
+    publisher = Publisher(models(), refuse, Receiver().send)
+    for version in (1, 2, 3):
+        publish(publisher, version)  # waits until the one before is given up
+    publisher.close()
+    assert len(calls) >= 2
+    said = "weights were not published: OSError: the disk is full; rollouts go on with those of"
+    assert [message for message in caplog.messages if said in message] == [f"{said} step -1"]
+
+
 def published(learner: nn.ModuleDict, averages: Averages) -> nn.ModuleDict:
     """Return other models with the weights that a publisher sends of these."""
     receiver, actor = Receiver(), models()
