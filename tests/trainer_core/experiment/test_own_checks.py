@@ -128,11 +128,13 @@ def test_runner_checks_the_whole_file_also_when_the_command_line_names_it(
 
 
 def test_runner_of_several_processes_checks_its_keys(experiment_file: Path) -> None:
-    changed = "runner={_type_: ddp, nnodes: 2, bucket_cap_mb: 9.0, strategy: fsdp}"
+    wrong = "nnodes: 2, bucket_cap_mb: 9.0, strategy: fsdp, fsdp_wrap: {modle: ['*']}"
+    changed = f"runner={{_type_: ddp, {wrong}}}"
     problems = load_experiment(experiment_file, [changed], strict=False).problems
     assert [(problem.path, problem.message) for problem in problems] == [
         ("runner.nnodes", "nnodes: 2 needs rdzv_endpoint, 'host:port' of one of the machines"),
         ("runner.bucket_cap_mb", "bucket_cap_mb is a key of strategy: ddp, and this is fsdp"),
+        ("runner.fsdp_wrap.modle", "fsdp_wrap: 'modle' is no component; did you mean 'model'?"),
     ]
 
 

@@ -48,5 +48,6 @@ class Options(GroupOptions):
 
 def check(parameters: Mapping[str, Any], report: BatchReport, view: FileView) -> None:
     """Report what `trainer check` is to say of the runner's keys."""
-    del view
-    Options.read(parameters).report(report)
+    options = Options.read(parameters)
+    options.report(report)
+    options.report_components(report, view)

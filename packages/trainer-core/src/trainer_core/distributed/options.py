@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias
 
+from policy_constructor.spelling import did_you_mean, nearest
 from trainer_core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator
 
-    from trainer_core.protocols import BatchReport
+    from trainer_core.protocols import BatchReport, FileView
 
-__all__ = ["Fault", "GroupOptions", "RunnerOptions", "is_count"]
+__all__ = ["Fault", "GroupOptions", "RunnerOptions", "is_count", "unwrappable"]
 
 Fault: TypeAlias = "tuple[tuple[str, ...], str]"
 """Keys below the runner's, and what is wrong there."""
@@ -153,6 +155,20 @@ class GroupOptions(RunnerOptions):
                 what = f"fsdp_wrap.{component} is a list of patterns, not {patterns!r}"
                 yield ("fsdp_wrap", component), what
 
+    def report_components(self, report: BatchReport, view: FileView) -> None:
+        """Tell `trainer check` of components that cannot be sharded."""
+        sections = view.sections
+        components = sections.get("models") or {"model": sections.get("model")}
+        if self.strategy != "fsdp" or not isinstance(components, Mapping):
+            return
+        settings = {n: each if isinstance(each, Mapping) else {} for n, each in components.items()}
+        trained = [name for name, given in settings.items() if not given.get("freeze")]
+        for name in self.fsdp_wrap:
+            if name not in trained:
+                report(
+                    ("runner", "fsdp_wrap", name), unwrappable(name, trained, settings), on="key"
+                )
+
     def group_timeout_s(self, backend: str) -> float:
         """Return how long a rank waits for the others before it gives up, in seconds."""
         return _TIMEOUTS_S[backend] if self.timeout_s is None else self.timeout_s
@@ -160,6 +176,13 @@ class GroupOptions(RunnerOptions):
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON data; the class takes `**data` back."""
         return asdict(self)
+
+
+def unwrappable(name: str, trained: Iterable[str], known: Container[str]) -> str:
+    """Return why `fsdp_wrap` cannot name a component that is not trained."""
+    if name in known:
+        return f"fsdp_wrap: {name!r} is frozen"
+    return f"fsdp_wrap: {name!r} is no component{did_you_mean(nearest(name, trained))}"
 
 
 def is_count(value: Any, least: int) -> bool:

@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils._pytree import tree_map
 
 from policy_constructor.spelling import did_you_mean, nearest
+from trainer_core.distributed.options import unwrappable
 from trainer_core.errors import UserError
 from trainer_core.shards import is_sharded
 
@@ -193,11 +194,7 @@ def _choose(
     chosen: dict[int, nn.Module] = {}
     for component, patterns in wrap.items():
         if component not in trained:
-            near = did_you_mean(nearest(component, [*trained]))
-            is_frozen = component in models
-            _refuse(
-                f"fsdp_wrap: {component!r} is {'frozen' if is_frozen else f'no component{near}'}"
-            )
+            _refuse(unwrappable(component, [*trained], [*models]))
         modules = {
             path: module
             for path, module in trained[component].named_modules()
