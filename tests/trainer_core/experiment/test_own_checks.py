@@ -22,6 +22,7 @@ class Judge:
 """
 CHECKS = """\
 def check(parameters, report, view):
+    view.sections["run"].get("name")
     if parameters["speed"] not in ("slow", "fast"):
         report(("evaluation", "speed"), "no such speed", ("fast",), on="value")
     if parameters["episodes"] > view.sections["trainer"]["max_steps"]:
@@ -72,6 +73,14 @@ def test_check_that_fails_itself_is_a_warning(experiment_file: Path) -> None:
     (warning,) = loaded.warnings
     reason = "'judge_checks:failing' failed: ValueError: no luck"
     assert warning.message == f"what eval.judge checks itself is not known: {reason}"
+
+
+@pytest.mark.usefixtures("judge")
+def test_section_that_is_none_is_left_out_of_what_is_looked_at(experiment_file: Path) -> None:
+    wrong = ["evaluation={_type_: judge, speed: fats}", "run=5"]
+    loaded = load_experiment(experiment_file, wrong, strict=False)
+    assert {problem.path for problem in loaded.problems} == {"evaluation.speed", "run"}
+    assert loaded.warnings == []
 
 
 @pytest.mark.usefixtures("judge")

@@ -90,7 +90,10 @@ class OwnChecks:
             for name, plan in models.items()
             if plan.ir is not None and isinstance(plan.ir.block, SpecIR)
         }
-        sections = to_plain(self.resolved.root)
+        sections = {
+            name: {} if name in self.wrong and not isinstance(given, dict) else given
+            for name, given in to_plain(self.resolved.root).items()
+        }
         return FileView(sections=sections, batches=batches, blocks=blocks)
 
     def _call(self, section: str, ref: ComponentRef, target: str, view: FileView) -> None:
