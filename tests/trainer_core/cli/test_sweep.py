@@ -188,9 +188,11 @@ def test_trials_side_by_side_start_anew_where_that_is_asked_for(
 
 
 def test_trials_with_other_runners_each_have_their_own(
-    sweep: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    sweep: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep(kind="grid", grid="runner.fails_at=-1,0") == 0
+    assert sweep(kind="grid", grid="runner.fails_at=-1,7") == 0
+    first = capfd.readouterr().out.splitlines()[0]
+    assert first == "the trials differ in keys of runner: they run one after the other"
     trials = json.loads(Path("out/sweep/sweep.json").read_text())["trials"]
     assert [trial["exit_code"] for trial in trials] == [0, 0]  # of a process for each
 

@@ -113,7 +113,7 @@ class _Sweep:
         self._take_over_finished()
         make_folder(self.folder)
         self._write()
-        if not (_can_sweep(self.experiments) and self._hand_over()):
+        if not (self._can_hand_over() and self._hand_over()):
             self._run_one_by_one()
 
     def report(self) -> str:
@@ -161,8 +161,30 @@ class _Sweep:
                     self.is_interrupted = True
                     break
 
+    def _can_hand_over(self) -> bool:
+        """Whether all trials have one runner, and that runs grids itself."""
+        first, *others = self.experiments
+        if not _can_sweep(first):
+            return False
+        is_one = all(other.config.runner == first.config.runner for other in others)
+        if not is_one:
+            self._say("the trials differ in keys of runner: they run one after the other")
+        return is_one
+
     def _hand_over(self) -> bool:
         """Give the trials that are left to a runner that runs grids itself, if it still can."""
+        try:
+            with leave_early():
+                is_handed_over = self._run_side_by_side()
+        except Interrupted as error:
+            self._say(str(error))
+            is_handed_over = True
+        if is_handed_over:
+            self.is_interrupted = any(record["status"] in _LEFT for record in self.records)
+            self._write()
+        return is_handed_over
+
+    def _run_side_by_side(self) -> bool:
         from trainer_core.run import build_runner, to_overrides
 
         resume = to_overrides(self.options.resume)
@@ -181,13 +203,7 @@ class _Sweep:
         runner = build_runner(next(iter(trials.values())))
         if not hasattr(runner, "sweep"):  # a hook has chosen another one
             return False
-        try:
-            with leave_early():
-                hand_over(runner, trials, self.records, self._write, quiet=self.options.json)
-        except Interrupted as error:
-            self._say(str(error))
-        self.is_interrupted = any(r["status"] in _LEFT for r in self.records)
-        self._write()
+        hand_over(runner, trials, self.records, self._write, quiet=self.options.json)
         return True
 
     def _command(self, trial: Trial) -> list[str]:
@@ -232,12 +248,9 @@ def _record(trial: Trial, experiment: LoadedExperiment) -> dict[str, Any]:
     }
 
 
-def _can_sweep(experiments: Sequence[LoadedExperiment]) -> bool:
-    """Whether the class of the one runner of all trials has a method `sweep`, by its source."""
-    first, spec = experiments[0], experiments[0].config.runner
-    if any(experiment.config.runner != spec for experiment in experiments):
-        return False
-    ref = first.plugins.find(spec["_type_"], ("runner",))
+def _can_sweep(experiment: LoadedExperiment) -> bool:
+    """Whether the runner's class has a method `sweep`, read from its source."""
+    ref = experiment.plugins.find(experiment.config.runner["_type_"], ("runner",))
     found = find_attribute(ref.module, ref.attr)
     return found is not None and class_attribute(found, "sweep") is not None
 
