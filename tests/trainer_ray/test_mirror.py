@@ -227,6 +227,33 @@ def test_a_storage_that_refuses_is_named(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"cannot write the storage {tmp_path / 'file'}: ")
 
 
+def test_a_storage_that_cannot_be_written_is_refused_before_a_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    mirror = CheckpointMirror(str(tmp_path / "file" / "run"))
+    with pytest.raises(StorageError) as caught:
+        agree_on_newest(mirror, tmp_path / "run", is_new=False)
+    assert str(caught.value).startswith(f"cannot write the storage {tmp_path / 'file' / 'run'}: ")
+
+
+def test_nothing_is_left_of_the_trial_write(mirror: CheckpointMirror) -> None:
+    mirror.require_writable()
+    files, root = fsspec.core.url_to_fs(mirror.url)
+    assert files.find(root) == []
+
+
+def test_a_storage_that_is_gone_at_the_end_leaves_the_checkpoint_and_says_where(
+    tmp_path: Path,
+) -> None:
+    _commit(tmp_path / "run", 1)
+    (tmp_path / "file").write_text("")
+    mirroring = Mirroring(CheckpointMirror(str(tmp_path / "file" / "run")), tmp_path / "run")
+    with pytest.raises(StorageError) as caught:
+        mirroring.trainer_fit_end(UNWATCHED)
+    end = f"; what is not copied is in {tmp_path / 'run'}, and the same command copies it"
+    assert str(caught.value).endswith(end)
+    assert newest_valid(tmp_path / "run" / "checkpoints") is not None
+
+
 def test_an_unknown_url_is_refused() -> None:
     with pytest.raises(UserError, match=r"storage: 'nowhere://x' is no folder and no URL that "):
         CheckpointMirror("nowhere://x")

@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _CHUNK = 8 * 1024 * 1024
 _MOST_FILE_BYTES = 256 * 1024 * 1024
+_OBJECT_STORES = ("abfs", "abfss", "az", "gcs", "gs", "oci", "oss", "s3", "s3a")
 
 
 class CheckpointMirror:
@@ -56,6 +57,7 @@ class CheckpointMirror:
         self.url = url
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
+            self._scheme = url.partition("://")[0]
         except ImportError as error:
             scheme = url.partition("://")[0]
             need = f"runner ray: storage: {url!r}"
@@ -77,6 +79,18 @@ class CheckpointMirror:
             names = [entry.rstrip("/").rpartition("/")[2] for entry in self._fs.ls(folder, False)]
             found = [step for name in names if (step := step_of(name)) is not None]
             return sorted((step for step in found if self._is_whole(step)), reverse=True)
+
+    def require_writable(self) -> None:
+        """Write something and delete it: before a run, not after its first checkpoint.
+
+        Raises:
+            StorageError: The storage does not exist, or refuses.
+        """
+        probe = f"{self._root}/.trainer-{uuid.uuid4().hex}"
+        with self._errors("write"):
+            self._make_folder(self._root)
+            self._fs.pipe_file(probe, b"")
+            self._fs.rm_file(probe)
 
     def upload(self, folder: Path) -> None:
         """Copy a committed checkpoint; one that is there already is left as it is.
@@ -200,12 +214,17 @@ class CheckpointMirror:
     def _send(self, source: Any, target: str) -> str:
         """Copy a file in parts; return the sha256 of what was sent."""
         digest = hashlib.sha256()
-        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        self._make_folder(target.rpartition("/")[0])
         with self._fs.open(target, "wb") as file:
             while data := source.read(_CHUNK):
                 digest.update(data)
                 file.write(data)
         return digest.hexdigest()
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder, where there is such a thing: an object store would make a bucket."""
+        if self._scheme not in _OBJECT_STORES:
+            self._fs.makedirs(folder, exist_ok=True)
 
     def _receive(self, source: str, target: Path) -> None:
         target.parent.mkdir(exist_ok=True)

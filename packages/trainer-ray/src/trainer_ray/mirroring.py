@@ -94,16 +94,17 @@ def agree_on_newest(mirror: CheckpointMirror, out_dir: Path, *, is_new: bool) ->
 
     Raises:
         UserError: It begins, and the storage has a run already.
-        StorageError: The storage does not answer.
+        StorageError: The storage does not answer, or cannot be written.
     """
     steps = mirror.steps()
+    if is_new and steps:
+        msg = (
+            f"the storage {mirror.url} has a run already, up to step {steps[0]}: go on from it "
+            "with run.resume: auto, or give this run another storage"
+        )
+        raise UserError(msg)
+    mirror.require_writable()
     if is_new:
-        if steps:
-            msg = (
-                f"the storage {mirror.url} has a run already, up to step {steps[0]}: go on from it "
-                "with run.resume: auto, or give this run another storage"
-            )
-            raise UserError(msg)
         return None
     root = out_dir / "checkpoints"
     own = newest_valid(root)
@@ -152,7 +153,12 @@ class Mirroring:
         with state.pause():  # it takes as long as it takes
             if self._thread.is_alive():
                 self._thread.join()
-            self._copy_newest()
+            try:
+                self._copy_newest()
+            except StorageError as error:
+                where = f"what is not copied is in {self._out_dir}, and the same command copies it"
+                msg = f"{error}; {where}"
+                raise StorageError(msg) from error
 
     def _watch(self) -> None:
         while not self._done.wait(_GLANCE_S):
