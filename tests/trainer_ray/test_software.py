@@ -13,7 +13,12 @@ from trainer_core.errors import UserError
 from trainer_core.experiment.loading import load_experiment
 from trainer_ray.cluster import require_token
 from trainer_ray.options import Options
-from trainer_ray.software import describe_software, software_differences, with_wheels
+from trainer_ray.software import (
+    describe_software,
+    explain_environment,
+    software_differences,
+    with_wheels,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,3 +130,19 @@ def test_sources_cannot_travel_as_wheels(
     monkeypatch.syspath_prepend(tmp_path / "site")
     with pytest.raises(UserError, match=r"trainer-core is used from its sources in file:///a: "):
         with_wheels(loaded, {"pip": "auto"})
+
+
+def test_a_wheel_that_a_machine_cannot_have_is_named() -> None:
+    told = (
+        "Could not create the actor because its associated runtime env failed to be created.\n"
+        "[Node 10.77.0.2] Traceback (most recent call last):\n"
+        "ray._private.runtime_env.utils.SubprocessCalledProcessError: Run cmd[18] failed\n"
+        "    ERROR: Could not find a version that satisfies the requirement mine==1.0\n"
+        "    ERROR: No matching distribution found for mine==1.0\n"
+    )
+    assert explain_environment("ray", "the worker died") is None
+    assert str(explain_environment("ray", told)) == (
+        "runner ray: a machine cannot make the runtime_env: No matching distribution found for "
+        "mine==1.0; where pip looks there is said by PIP_FIND_LINKS, PIP_INDEX_URL and "
+        "PIP_CONSTRAINT of the process that was started with `ray start`"
+    )

@@ -26,7 +26,7 @@ from trainer_core.results import RunResult
 from trainer_ray.mailbox import NAMESPACE, Mailbox
 from trainer_ray.meeting import Meeting
 from trainer_ray.room import describe_free
-from trainer_ray.software import describe_software
+from trainer_ray.software import describe_software, explain_environment
 from trainer_ray.worker import train_func
 
 if TYPE_CHECKING:
@@ -216,6 +216,9 @@ class Job:
         for rank, report in (own or reports).items():
             return rebuild(report, rank=rank or None)
         reason = str(self._failure).strip() if self._failure else "no rank said how it ended"
+        refused = explain_environment(self._options.runner, reason)
+        if refused is not None:
+            return refused
         return TrainerError(f"the workers of Ray failed: {reason}")
 
     def _find_hung(self) -> dict[tuple[Path, int], str]:

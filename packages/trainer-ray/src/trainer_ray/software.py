@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
     from trainer_core.experiment.loading import LoadedExperiment
 
-__all__ = ["describe_software", "require_same_software", "software_differences", "with_wheels"]
+__all__ = [
+    "describe_software",
+    "explain_environment",
+    "require_same_software",
+    "software_differences",
+    "with_wheels",
+]
 
 _LIBRARIES = ("ray", "torch")
 _OWN = {
@@ -95,6 +102,25 @@ def with_wheels(loaded: LoadedExperiment, runtime_env: Mapping[str, Any]) -> dic
             raise UserError(msg)
     pinned = [f"{name}=={wheel['version']}" for name, wheel in wheels.items()]
     return {**runtime_env, "pip": pinned}
+
+
+def explain_environment(runner: str, told: str) -> UserError | None:
+    """Return why a machine could not make the `runtime_env` of a run; None if that is not told.
+
+    Args:
+        runner: Name of the runner.
+        told: What Ray says of workers that could not be started: pages, with what pip wrote.
+    """
+    if "runtime env failed to be created" not in told:
+        return None
+    reasons = re.findall(r"ERROR: (.+)", told) or re.findall(r"(?m)^(\S*Error: .+)", told)
+    reason = reasons[-1].strip() if reasons else "Ray does not say why"
+    msg = (
+        f"runner {runner}: a machine cannot make the runtime_env: {reason}; where pip looks there "
+        "is said by PIP_FIND_LINKS, PIP_INDEX_URL and PIP_CONSTRAINT of the process that was "
+        "started with `ray start`"
+    )
+    return UserError(msg)
 
 
 def _sources(dist: str) -> str | None:
