@@ -105,8 +105,10 @@ def test_a_full_disk_is_told_and_earlier_and_later_adds_are_whole(tmp_path: Path
     path = folder / "segment-000000001.replay"
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert content_problem(buffer, kept_by([0])) == ""
+    assert buffer.describe()["disk_error"] == str(caught.value)
     buffer.add(PRODUCER, 1, adds_of(1))
     assert content_problem(buffer, kept_by([0, 1])) == ""
+    assert buffer.describe()["disk_error"] == ""
     buffer.close()
 
 

@@ -23,11 +23,12 @@ from trainer_core.experiment.loading import load_experiment
 from trainer_core.loggers.jsonl import read_metrics
 from trainer_core.sampling import order_of
 from trainer_core.trainers import DefaultTrainer
-from trainer_ray.online import learner
+from trainer_ray.online import learner, supervision
 from trainer_ray.online.actors import NamedActor, start_actor
 from trainer_ray.online.buffer_actor import start_buffer
 from trainer_ray.online.cluster_checks import require_free
 from trainer_ray.online.filling import set_aside
+from trainer_ray.online.hosting import RolloutHost
 from trainer_ray.online.packed_weights import load_weights
 from trainer_ray.online.policy_state import PolicyStateManager
 from trainer_ray.online.supervision import Supervisor
@@ -289,6 +290,30 @@ def test_workers_that_fail_again_and_again_end_the_run(
         "rollout-0 was\n  its process ended: KeyError: 'path'"
     )
     assert "rollout-0 ended and is started again: its process ended: KeyError" in caplog.text
+
+
+def test_a_worker_that_hangs_is_started_again(
+    program: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(RolloutHost):
+        def run(self, spec: Any) -> Any:
+            spec["folder"].joinpath(str(os.getpid())).touch()
+            time.sleep(LIMIT_S)
+
+    monkeypatch.setattr(supervision, "RolloutHost", Hanging)
+    name, folder = str(tmp_path), tmp_path / "started"
+    folder.mkdir()
+    actor = NamedActor("manager", name, lambda: start_actor(name, PolicyStateManager, ""))
+    actor.start()
+    supervisor = Supervisor(actor, actor, "a run", limit_s=1.0)
+    supervisor.start_workers([{"producer": "rollout-0", "folder": folder}])
+    try:
+        wait_for(lambda: len(list(folder.iterdir())) == 2)
+    finally:
+        supervisor.close()
+        actor.end()
+    said = "is started again: it hung: no episode ended for 1 s (run.watchdog_s)"
+    assert said in caplog.text
 
 
 def test_a_run_that_goes_on_reads_the_data_set_where_it_stopped(

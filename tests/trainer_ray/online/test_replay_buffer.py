@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.trainer_ray.online.conftest import KEYS
 
 from trainer_core.errors import UserError
 from trainer_ray.online import replay_buffer
+from trainer_ray.online.folder_lock import hold_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.trainer_ray.online.conftest import MakeEpisode, OpenBuffer
 
 _IN_ONE_FOLDER = settings(
@@ -164,6 +170,19 @@ def test_priorities_of_evicted_frames_go_nowhere(
     assert np.bincount(frames)[[10, 11, 20, 21]].tolist() == [100] * 4
 
 
+@pytest.mark.parametrize("exponent", [60.0, 1e300])
+@pytest.mark.parametrize("priority", [0.0, 3.0, 1e300])
+def test_every_frame_is_drawn_whatever_the_exponent_makes_of_priorities(
+    open_buffer: OpenBuffer, episode: MakeEpisode, exponent: float, priority: float
+) -> None:
+    buffer = open_buffer(sampling="prioritized", capacity=4, priority_exponent=exponent)
+    for number in range(2):  # the rows of the first one are not there any more
+        buffer.add("arm", number, [episode(10 * number, priority=priority)])
+    found = buffer.sample(4, 0)
+    assert sorted(found["windows"]["frame"].tolist()) == [10, 11, 12, 13]
+    assert found["weights"].tolist() == [1.0] * 4
+
+
 @pytest.mark.parametrize("bad", [-1.0, np.nan])
 def test_priorities_are_numbers_of_at_least_zero(
     open_buffer: OpenBuffer, episode: MakeEpisode, bad: float
@@ -240,6 +259,19 @@ def test_a_smaller_capacity_keeps_the_newest(open_buffer: OpenBuffer, episode: M
     }
 
 
+def test_an_episode_that_a_smaller_capacity_cannot_hold_is_left_out(
+    open_buffer: OpenBuffer, episode: MakeEpisode
+) -> None:
+    open_buffer().add("arm", 0, [episode(0, 2), episode(10, 5), episode(20, 1)])
+    buffer = open_buffer(capacity=4)
+    assert set(buffer.sample(300, 0)["windows"]["frame"].tolist()) == {0, 1, 20}
+    assert buffer.describe()["evicted"] == 5
+    assert set(open_buffer().sample(300, 0)["windows"]["frame"].tolist()) == {
+        *(0, 1, 20),
+        *range(10, 15),
+    }
+
+
 def test_a_folder_of_other_keys_is_refused(open_buffer: OpenBuffer, episode: MakeEpisode) -> None:
     open_buffer().add("arm", 0, [episode()])
     with pytest.raises(UserError) as caught:
@@ -256,6 +288,30 @@ def test_a_folder_in_use_is_refused_by_the_process_that_has_it(
     keys = buffer.describe()["keys"]
     with pytest.raises(UserError, match=f"in {folder} is in use by process {os.getpid()} on "):
         replay_buffer.ReplayBuffer(str(folder), keys, capacity=9, lock_patience_s=0.1)
+
+
+def test_what_came_while_a_folder_was_waited_for_is_there(
+    episode: MakeEpisode, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = partial(replay_buffer.ReplayBuffer, str(tmp_path), KEYS, capacity=100)
+    before, waits = make(), threading.Event()
+
+    def wait(folder: Path, patience_s: float) -> int:
+        waits.set()
+        return hold_folder(folder, patience_s)
+
+    monkeypatch.setattr(replay_buffer, "hold_folder", wait)
+    opened: list[replay_buffer.ReplayBuffer] = []
+    thread = threading.Thread(target=lambda: opened.append(make()))
+    thread.start()
+    assert waits.wait(60)
+    before.add("arm", 0, [episode()])
+    before.close()
+    thread.join(60)
+    (after,) = opened
+    assert (after.describe()["frames"], after.last_number("arm")) == (4, 0)
+    assert after.add("arm", 1, [episode(10)])["kept"] == 1
+    after.close()
 
 
 def test_a_second_learner_is_refused_until_the_first_lets_go(open_buffer: OpenBuffer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer_core.errors import StorageError, UserError
+from trainer_core.storage import make_folder
 from trainer_core.windows import Window
 from trainer_ray.online.folder_lock import hold_folder
 from trainer_ray.online.incoming import (
@@ -42,6 +44,7 @@ __all__ = ["ReplayBuffer"]
 _LEASE_S = 30.0
 _FRAMES_OF_A_LIFE = 1 << 40  # numbers of frames between two starts
 _SMALLEST_PRIORITY = 1e-6  # so that every frame is drawn now and then
+_WEIGHTS = (1e-150, 1e150)  # of frames: whatever priority and exponent, sums and shares are numbers
 
 
 class ReplayBuffer:
@@ -95,17 +98,17 @@ class ReplayBuffer:
         self._tree = SumTree() if sampling == "prioritized" else None
         self._largest_priority = 1.0
         self._lease = Lease(_LEASE_S)
-        self._log = SegmentLog(Path(folder), segment_bytes=segment_bytes)
-        self._lock = hold_folder(self._log.folder, lock_patience_s)
         self._ledger = Ledger(describe_columns(self._columns))
-        first_frame = self._log.next_number * _FRAMES_OF_A_LIFE
-        evict = self._forget if self._tree is not None else _do_nothing
-        self._ring = Ring(self._columns, capacity, first_frame=first_frame, on_evict=evict)
-        try:
+        self._disk_error = ""
+        with ExitStack() as opened:
+            self._lock = hold_folder(make_folder(Path(folder)), lock_patience_s)
+            opened.callback(os.close, self._lock)
+            self._log = SegmentLog(Path(folder), segment_bytes=segment_bytes)
+            first_frame = self._log.next_number * _FRAMES_OF_A_LIFE
+            evict = self._forget if self._tree is not None else _do_nothing
+            self._ring = Ring(self._columns, capacity, first_frame=first_frame, on_evict=evict)
             self._recover()
-        except BaseException:
-            self.close()
-            raise
+            opened.pop_all()
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -135,7 +138,7 @@ class ReplayBuffer:
         if added.kept:
             self._require_columns(columns_of(added), self._ledger.columns)
         self._ledger.count(added)
-        self._insert(added.kept)
+        self._insert([each for each in added.kept if each.length <= self._ring.capacity])
         self._log.extend_to(segment, self._ring.end_frame)
 
     def _require_columns(self, found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -174,7 +177,12 @@ class ReplayBuffer:
         added = Added(producer, number, outcomes, len(refused), kept)
         self._reserve(added)
         end_frame = self._ring.end_frame + added.frames
-        self._log.append(to_bytes(added), end_frame, self._ledger.to_bytes)
+        try:
+            self._log.append(to_bytes(added), end_frame, self._ledger.to_bytes)
+        except StorageError as error:
+            self._disk_error = str(error)
+            raise
+        self._disk_error = ""
         self._ledger.count(added)
         self._insert(kept)
         self._log.drop(self._ring.first_frame)
@@ -216,8 +224,9 @@ class ReplayBuffer:
         self._tree.fill(row, length, 0.0)
 
     def _weights(self, priorities: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights: NDArray[np.float64] = (priorities + _SMALLEST_PRIORITY) ** self._exponent
-        return weights
+        with np.errstate(over="ignore"):
+            weights = (priorities + _SMALLEST_PRIORITY) ** self._exponent
+        return np.clip(weights, *_WEIGHTS)
 
     def last_number(self, producer: str) -> int:
         """Return the highest number of a producer, -1 if none: a restarted one goes on there."""
@@ -292,7 +301,11 @@ class ReplayBuffer:
         self._largest_priority = max(self._largest_priority, priorities.max(initial=0.0))
 
     def describe(self) -> dict[str, Any]:
-        """Return what is in the buffer and what went through it, as JSON data."""
+        """Return what is in the buffer and what went through it, as JSON data.
+
+        `lost` names what of its files is no whole record, `disk_error` why the newest add was not
+        taken: empty if it was.
+        """
         ledger, ring = self._ledger, self._ring
         recent = ledger.recent
         return {
@@ -309,6 +322,7 @@ class ReplayBuffer:
             "memory_bytes": ring.nbytes + (self._tree.nbytes if self._tree else 0),
             "disk_bytes": self._log.disk_bytes,
             "lost": list(self._log.lost),
+            "disk_error": self._disk_error,
             "keys": self._keys,
             "producers": dict(ledger.producers),
             "learner": self._lease.holder(),

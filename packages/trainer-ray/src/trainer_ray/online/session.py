@@ -161,6 +161,7 @@ class Session:
             published=lambda: publisher.version,
             publish_again=publisher.repeat,
             runtime_env=self._options.runtime_env,
+            limit_s=self._loaded.config.run.watchdog_s,
         )
         self._supervisor = supervisor
         waited_s = self._waited_s

@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from trainer_core.errors import StorageError, TrainerError, UserError
 from trainer_ray.online.actors import explain
+from trainer_ray.online.complaints import Complaints
 from trainer_ray.online.hosting import RolloutHost
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class _Worker:
     ended: Any = None
     failures: int = 0
     calls_before: int = 0
+    calls: int = 0
+    silent_s: float = 0.0
     next_start: float = 0.0
     last_error: str = ""
 
@@ -106,6 +109,7 @@ class Supervisor:
         published: Returns the version of the weights that were published last.
         publish_again: Publishes them again.
         runtime_env: What rollout workers need on their machines.
+        limit_s: A worker that ends no episode for so long, in seconds, hangs; None: none does.
 
     Attributes:
         failure: Why the run has to end; None while it need not.
@@ -120,12 +124,16 @@ class Supervisor:
         published: Callable[[], int] = lambda: -1,
         publish_again: Callable[[], None] = lambda: None,
         runtime_env: Mapping[str, Any] | None = None,
+        limit_s: float | None = None,
     ) -> None:
         self.failure: TrainerError | None = None
         self._manager = manager
         self._published = published
         self._publish_again = publish_again
         self._runtime_env = dict(runtime_env or {})
+        self._limit_s = limit_s
+        self._complaints = Complaints()
+        self._buffer_silent_s = 0.0
         self._workers: list[_Worker] = []
         self._newest = _Newest()
         self._leases = [
@@ -194,8 +202,10 @@ class Supervisor:
         for actor, question in self._leases:
             for holder in question.poll():
                 _require_own(actor, holder)
+        self._buffer_silent_s += _GLANCE_S
         for described in self._buffer.poll():
-            self._newest.buffer = described
+            self._newest.buffer, self._buffer_silent_s = described, 0.0
+            self._complaints.hear(described)
         for described in self._policy.poll():
             self._newest.policy = described
             if described["version"] < self._published():
@@ -222,7 +232,10 @@ class Supervisor:
         try:
             report = ray.get(worker.ended, timeout=0)
         except GetTimeoutError:
-            return
+            if not self._hangs(worker):
+                return
+            what = f"no episode ended for {self._limit_s:g} s (run.watchdog_s)"
+            report = {"message": what, "exit_code": 1, "kind": "it hung"}
         except RayError as error:
             report = {"message": _shortly(error), "exit_code": 1, "kind": "its process ended"}
         if report["exit_code"] == UserError.exit_code:
@@ -230,11 +243,23 @@ class Supervisor:
             raise UserError(msg)
         self._note_failure(worker, report)
 
+    def _hangs(self, worker: _Worker) -> bool:
+        """Return whether a worker has ended no episode for too long by itself.
+
+        Glances are counted, not the clock, which goes on while this process is stopped.
+        """
+        calls = self._calls(worker)
+        waits = self._buffer_silent_s > _TOUCH_S or bool(self._newest.buffer.get("disk_error"))
+        worker.silent_s = 0.0 if waits or calls != worker.calls else worker.silent_s + _GLANCE_S
+        worker.calls = calls
+        return self._limit_s is not None and worker.silent_s > self._limit_s
+
     def _start(self, worker: _Worker) -> None:
         actor = ray.remote(num_cpus=1, max_restarts=0)(RolloutHost)
         options = {"runtime_env": self._runtime_env} if self._runtime_env else {}
         worker.host = actor.options(**options).remote()
-        worker.calls_before = self._calls(worker)
+        worker.calls_before = worker.calls = self._calls(worker)
+        worker.silent_s = 0.0
         worker.ended = worker.host.run.remote(worker.spec)
 
     def _note_failure(self, worker: _Worker, report: Mapping[str, Any]) -> None:
