@@ -1,4 +1,4 @@
-"""Rollouts act with the weights that an evaluation would measure."""
+"""Rollouts act with the trained weights or, by choice, with those that an evaluation measures."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def first(tensors: Iterable[torch.Tensor]) -> float:
     return float(next(iter(tensors)).detach().flatten()[0])
 
 
-def restored(run: Path, file: Path) -> torch.nn.ModuleDict:
+def restored(run: Path, file: Path, *, averaged: bool) -> torch.nn.ModuleDict:
     """Return models with the weights that a manager takes from a run's newest checkpoint."""
-    manager = PolicyStateManager(str(run / "checkpoints"))
+    manager = PolicyStateManager(str(run / "checkpoints"), averaged=averaged)
     assert manager.restore()
     newest = manager.newest(-1)
     assert newest is not None
@@ -70,6 +70,7 @@ def test_rollouts_act_with_averages_bit_for_bit_also_in_a_run_that_goes_on(
 ) -> None:
     joined["callbacks"].append(AVERAGED)
     joined["runner"] |= {"rollout": {"pause_s": 0.01}, "min_frames": 8}
+    joined["runner"]["acting_weights"] = "averaged"
     joined["evaluation"]["every"] = 0
     joined["trainer"]["max_steps"] = 300
     watcher = Watcher(monkeypatch)
@@ -89,6 +90,7 @@ def test_publishing_averages_leaves_the_training_as_it_is_bit_for_bit(
     else:
         joined["callbacks"].append(AVERAGED)
     joined["runner"] |= {"offline_steps": 50, "target_success": 0.3, "publish_every": 1}
+    joined["runner"]["acting_weights"] = "averaged"
     found = []
     for folder, runner, steps in (("run", "ray_online", 60), ("local", "local", 30)):
         joined["run"]["out_dir"] = str(tmp_path / folder)
@@ -104,7 +106,7 @@ def test_publishing_averages_leaves_the_training_as_it_is_bit_for_bit(
 
 
 @pytest.mark.parametrize("way", ["ema", "schedule-free", "trained"])
-def test_a_restarted_manager_takes_what_an_evaluation_of_the_checkpoint_measures(
+def test_a_restarted_manager_takes_averages_of_the_checkpoint_only_where_these_act(
     joined: dict[str, Any], program: None, tmp_path: Path, way: str
 ) -> None:
     if way == "ema":
@@ -118,7 +120,22 @@ def test_a_restarted_manager_takes_what_an_evaluation_of_the_checkpoint_measures
     assert checkpoint is not None
     measured = load_trained(checkpoint).models.state_dict()
     trained = checkpoint.read_tensors("model.model.safetensors")
-    found = restored(tmp_path / "run", file).state_dict()
-    assert all(torch.equal(found[name], measured[name]) for name in measured)
-    is_same = all(torch.equal(found[f"model.{name}"], trained[name]) for name in trained)
-    assert is_same is (way == "trained")
+    for averaged in (True, False):
+        found = restored(tmp_path / "run", file, averaged=averaged).state_dict()
+        is_measured = all(torch.equal(found[name], measured[name]) for name in measured)
+        is_trained = all(torch.equal(found[f"model.{name}"], trained[name]) for name in trained)
+        assert is_measured is (averaged or way == "trained")
+        assert is_trained is (not averaged or way == "trained")
+
+
+def test_rollouts_act_with_trained_weights_unless_averages_are_wanted(
+    joined: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined["callbacks"].append(AVERAGED)
+    joined["runner"] |= {"rollout": {"pause_s": 0.01}, "min_frames": 8}
+    joined["evaluation"]["every"] = 0
+    joined["trainer"]["max_steps"] = 200
+    watcher = Watcher(monkeypatch)
+    trainer_core.run(joined)
+    assert len(watcher.played) > 1
+    assert watcher.played <= watcher.weights

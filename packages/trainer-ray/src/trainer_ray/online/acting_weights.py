@@ -1,4 +1,4 @@
-"""The weights that rollouts act with: those that an evaluation would measure."""
+"""The weights that rollouts act with: as they are trained, or as an evaluation measures them."""
 
 from __future__ import annotations
 
@@ -94,16 +94,21 @@ class Averages:
             torch._foreach_copy_(weights, self._training)
 
 
-def weights_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the weights that an evaluation of a checkpoint measures, by `<component>/<name>`.
+def weights_of(checkpoint: Checkpoint, *, averaged: bool) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint by `<component>/<name>`.
 
-    They are those of `trainer_core.engine.trained.load_trained`. Components are built only where an
-    optimizer has to compute the averages.
+    Args:
+        checkpoint: A whole one.
+        averaged: Those that an evaluation measures, as `trainer_core.engine.trained.load_trained`
+            finds them; components are built only where an optimizer has to compute the averages.
+            Otherwise the trained ones.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or does not say what it was made of.
         ConfigError: A component that is needed is not installed.
     """
+    if not averaged:
+        return _read(checkpoint, "model.")
     if read_state(checkpoint).get("averaging"):
         return named_tensors(load_components(checkpoint)[0])
     return _read(checkpoint, "model.") | _read(checkpoint, "ema.")

@@ -129,20 +129,21 @@ class NamedActor:
         return True
 
 
-def start_actor(name: str, kind: type, *arguments: Any) -> Any:
+def start_actor(name: str, kind: type, *arguments: Any, **options: Any) -> Any:
     """Return the actor of a name, or a new one near this process that takes no CPU.
 
     Args:
         name: Its name in the cluster.
         kind: Its class; a plain one.
         *arguments: What the class is called with.
+        **options: The same, by name.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(kind)
     named = actor.options(
         name=name, namespace=NAMESPACE, get_if_exists=True, scheduling_strategy=here
     )
-    return named.remote(*arguments)
+    return named.remote(*arguments, **options)
 
 
 def is_own(error: Exception) -> bool:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Options"]
 
-_CHOICES = {"keep": ("successes", "all"), "sampling": ("uniform", "prioritized")}
+_CHOICES = {
+    "acting_weights": ("trained", "averaged"),
+    "keep": ("successes", "all"),
+    "sampling": ("uniform", "prioritized"),
+}
 _COUNTS = {
     "rollout_workers": 1,
     "offline_steps": 0,
@@ -44,6 +48,7 @@ class Options(ClusterOptions):
     sampling: str = "uniform"
     priority_exponent: float = 0.6
     publish_every: int = 50
+    acting_weights: str = "trained"
     prefetch: int = 2
     target_success: float | None = None
     replay_buffer: str = "replay_buffer"

@@ -26,10 +26,12 @@ class PolicyStateManager:
 
     Args:
         checkpoints: The folder of the run's checkpoints.
+        averaged: Take averaged weights from there, if there are any.
     """
 
-    def __init__(self, checkpoints: str) -> None:
+    def __init__(self, checkpoints: str, *, averaged: bool = False) -> None:
         self._checkpoints = checkpoints
+        self._averaged = averaged
         self._lease = Lease(_LEASE_S)
         self._version = -1
         self._is_restored = False
@@ -114,9 +116,9 @@ class PolicyStateManager:
         return {"learner": self._lease.holder(), "version": self._version, "acting": acting}
 
     def restore(self) -> bool:
-        """Take what an evaluation of the newest whole checkpoint measures; return whether it can.
+        """Take the weights of the newest whole checkpoint; return whether that could be done.
 
-        What it cannot, the next publication of the learner mends.
+        If not, the next publication of the learner mends it.
         """
         import ray  # noqa: PLC0415 - and torch: only after a restart
 
@@ -130,7 +132,7 @@ class PolicyStateManager:
             checkpoint = newest_valid(Path(self._checkpoints), quarantine=False)
             if checkpoint is None:
                 return False
-            tensors = weights_of(checkpoint)
+            tensors = weights_of(checkpoint, averaged=self._averaged)
         except (TrainerError, ConfigError) as error:
             _log.warning("no weights from %s: %s", self._checkpoints, error)
             return False

@@ -64,7 +64,7 @@ class Publisher:
         self._thread.start()
 
     def publish(self, version: int) -> bool:
-        """Copy the weights that an evaluation would see now; return whether they are published.
+        """Copy the weights as they are now, or their averages; return whether they are published.
 
         They will not while earlier ones are on their way: the memory is in use.
         """

@@ -43,6 +43,8 @@ class RayOnlineRunner:
         priority_exponent: How much priorities matter: 0 not at all, 1 in proportion.
         publish_every: Steps between two publications of the weights. Fewer: rollouts with a newer
             policy; each costs a copy of the weights.
+        acting_weights: What rollouts act with: the `trained` weights as they are, or the `averaged`
+            ones of `cb.ema` or of an optimizer that averages, where there are any.
         prefetch: Samples of the buffer that are on their way while a step is computed; at least 2.
         target_success: End the run when an evaluation's `success_rate` is at least this; it needs
             `evaluation.every`. None: train to the last step.
@@ -72,6 +74,7 @@ class RayOnlineRunner:
         sampling: Literal["uniform", "prioritized"] = "uniform",
         priority_exponent: NonNegative = 0.6,
         publish_every: Positive = 50,
+        acting_weights: Literal["trained", "averaged"] = "trained",
         prefetch: Annotated[int, Ge(2), Le(1000)] = 2,
         target_success: Annotated[float, Gt(0), Le(1)] | None = None,
         replay_buffer: str = "replay_buffer",
@@ -92,6 +95,7 @@ class RayOnlineRunner:
             sampling=sampling,
             priority_exponent=priority_exponent,
             publish_every=publish_every,
+            acting_weights=acting_weights,
             prefetch=prefetch,
             target_success=target_success,
             replay_buffer=replay_buffer,

@@ -150,7 +150,9 @@ class Session:
                 raise UserError(describe_holder(option, actor.name, holder))
             self._held.append(actor)
         send = partial(self._manager.call, "publish", limit_s=_PUBLISH_S)
-        averages = Averages(state.averages, state.optimizers.values())
+        averages = None
+        if self._options.acting_weights == "averaged":
+            averages = Averages(state.averages, state.optimizers.values())
         publisher = Publisher(state.models, ray.put, send, averages)
         self._publisher = publisher
         publisher.publish(state.step)
@@ -259,7 +261,8 @@ def _make_buffer(options: Options, mixed: MixedData, out_dir: Path) -> NamedActo
 
 def _make_manager(options: Options, out_dir: Path) -> NamedActor:
     name, folder = options.policy_state_manager, str(out_dir / "checkpoints")
-    make = partial(start_actor, name, PolicyStateManager, folder)
+    averaged = options.acting_weights == "averaged"
+    make = partial(start_actor, name, PolicyStateManager, folder, averaged=averaged)
     return NamedActor("policy state manager", name, make)
 
 
