@@ -21,7 +21,12 @@ from torch.distributed.rendezvous import rendezvous
 from trainer_core.checkpoint.layout import list_steps
 from trainer_core.distributed.addresses import address_towards, interface_of
 from trainer_core.distributed.ranks import ProcessGroupRanks
-from trainer_core.distributed.reports import describe, echo, tell_by_main
+from trainer_core.distributed.reports import (
+    describe,
+    echo,
+    is_told_by_main,
+    tell_by_main,
+)
 from trainer_core.distributed.stores import join_store, serve_store
 from trainer_core.distributed.waiting import LOOPBACK, within
 from trainer_core.engine.build import build_experiment
@@ -150,8 +155,13 @@ def _process_group(place: Place, backend: str, timeout_s: float) -> Iterator[Non
         )
     except (RuntimeError, ValueError, TimeoutError) as exc:
         raise explain_absence(place, timeout_s, str(exc).strip()) from exc
-    yield
-    # Only where all went well: with an error the others may be gone, and nobody waits for them.
+    try:
+        yield
+    except Exception as error:
+        # With an error of one rank the others may be gone, and nobody waits for them.
+        if is_told_by_main(error):
+            dist.destroy_process_group()
+        raise
     dist.destroy_process_group()
 
 
