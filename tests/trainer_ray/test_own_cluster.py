@@ -67,6 +67,36 @@ def test_a_signal_while_the_cluster_starts_ends_the_run_as_ever(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_run_hears_its_driver_although_what_is_between_them_was_killed(
+    experiment_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    experiment_alone["runner"] |= {"num_workers": 1}
+    experiment_alone["trainer"] |= {"max_steps": 1_000_000, "log_every_n_steps": 100}
+    config, root, log = (
+        tmp_path / "cfg.yaml",
+        tmp_path / "run" / "checkpoints",
+        tmp_path / "log.txt",
+    )
+    config.write_text(json.dumps(experiment_alone))
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "trainer_core", "run", str(config)]
+        driver = subprocess.Popen(command, stdout=file, stderr=file)
+    process = psutil.Process(driver.pid)
+    try:
+        wait_for(lambda: list_steps(root) or driver.poll() is not None)
+        for child in process.children(recursive=True):
+            if "ray::Mailbox" in " ".join(child.cmdline()):
+                child.kill()
+        shown = log.stat().st_size
+        wait_for(lambda: log.stat().st_size > shown or driver.poll() is not None)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(LIMIT_S) == 75, log.read_text()
+    finally:
+        driver.kill()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("interrupted", list_steps(root)[0][0])
+
+
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -52,7 +52,7 @@ class Job:
         self._loaded = loaded
         self._options = options
         name = f"mailbox-{uuid.uuid4().hex}"
-        actor = ray.remote(num_cpus=0)(Mailbox)
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         placed = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here)
         self._mailbox: Any = placed.remote()  # it must not die with another machine
@@ -124,7 +124,7 @@ class Job:
     def take_lines(self) -> list[tuple[str, str]]:
         """Return what the workers wrote since the last call, as (stream, whole lines)."""
         with suppress(RayError):
-            self._news = ray.get(self._mailbox.news.remote())
+            self._news = self._remind(ray.get(self._mailbox.news.remote()))
         lines: list[tuple[str, str]] = self._news["lines"]
         self._news["lines"] = []
         lines += self._tell_waiting()
@@ -135,6 +135,15 @@ class Job:
                 self._last_hung = message
                 lines.append(("stderr", f"error: {message}\n"))
         return lines
+
+    def _remind(self, news: dict[str, Any]) -> dict[str, Any]:
+        """Tell a mailbox that was started again what it has forgotten; return what is true."""
+        known = {name: news[name] or self._news[name] for name in ("outcome", "has_begun")}
+        if known["has_begun"] != news["has_begun"]:
+            self._mailbox.begin.remote()
+        if self._wish != news["wish"]:
+            self._mailbox.ask_to_stop.remote(self._wish)
+        return {**news, **known}
 
     def _tell_waiting(self) -> list[tuple[str, str]]:
         """Say, now and then, that the workers have not begun."""

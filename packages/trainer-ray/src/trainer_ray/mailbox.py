@@ -15,7 +15,9 @@ _MOST_LINES = 10_000
 class Mailbox:
     """Lives as long as the driver; everything in it is plain data.
 
-    The driver asks for `news`, the workers for `wish`: nobody waits for anybody.
+    When its process is killed, Ray starts it again with nothing in it, and the driver tells it what
+    the workers have to know. The driver asks for `news`, the workers for `wish`: nobody waits for
+    anybody.
     """
 
     def __init__(self) -> None:
@@ -89,4 +91,5 @@ class Mailbox:
             "errors": self._errors,
             "has_begun": self._has_begun,
             "progress": self._progress,
+            "wish": self._wish,
         }
