@@ -1,4 +1,4 @@
-"""What a run says of the disk of its replay buffer."""
+"""What a run says of the disk of its replay buffer, and of episodes that it refuses."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def test_a_disk_that_refuses_is_told_once_until_it_takes_something(
         "on with those that are there"
     )
     assert [record.getMessage() for record in caplog.records] == [message] * 2
+
+
+def test_the_first_refused_episode_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints()
+    for reason in ("", "arm: it has no steps", "rollout-0: the producer says: it broke"):
+        complaints.hear({"refusal": reason})
+    assert [record.getMessage() for record in caplog.records] == [
+        "the replay buffer refused an episode of arm: it has no steps; online/refused counts them"
+    ]

@@ -237,6 +237,24 @@ def test_a_buffer_that_stays_empty_ends_the_run_with_the_counts(
     assert capsys.readouterr().err.splitlines().count(waiting) == 1
 
 
+def test_an_episode_that_the_capacity_cannot_hold_is_told(
+    joined: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    joined["runner"] |= {"min_frames": 7, "capacity": 7}
+    told = (
+        "the replay buffer refused an episode of rollout-0: it has 8 steps, and the buffer holds "
+        "7; online/refused counts them"
+    )
+
+    def interrupt() -> None:
+        wait_for(lambda: told in caplog.text)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert trainer_core.run(joined).status == "interrupted"
+    assert caplog.text.count(told) == 1
+
+
 def test_an_interrupt_while_waiting_saves_and_leaves(
     joined: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -292,28 +310,27 @@ def test_workers_that_fail_again_and_again_end_the_run(
     assert "rollout-0 ended and is started again: its process ended: KeyError" in caplog.text
 
 
-def test_a_worker_that_hangs_is_started_again(
+def test_a_worker_that_hangs_is_started_again_and_at_last_given_up(
     program: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hanging(RolloutHost):
         def run(self, spec: Any) -> Any:
-            spec["folder"].joinpath(str(os.getpid())).touch()
-            time.sleep(LIMIT_S)
+            time.sleep(10 * LIMIT_S)
 
     monkeypatch.setattr(supervision, "RolloutHost", Hanging)
-    name, folder = str(tmp_path), tmp_path / "started"
-    folder.mkdir()
+    name = str(tmp_path)
     actor = NamedActor("manager", name, lambda: start_actor(name, PolicyStateManager, ""))
     actor.start()
-    supervisor = Supervisor(actor, actor, "a run", limit_s=1.0)
-    supervisor.start_workers([{"producer": "rollout-0", "folder": folder}])
+    supervisor = Supervisor(actor, actor, "a run", limit_s=0.5)
+    supervisor.start_workers([{"producer": "rollout-0"}])
     try:
-        wait_for(lambda: len(list(folder.iterdir())) == 2)
+        wait_for(lambda: supervisor.failure is not None)
     finally:
         supervisor.close()
         actor.end()
-    said = "is started again: it hung: no episode ended for 1 s (run.watchdog_s)"
-    assert said in caplog.text
+    why = "it hung: no episode ended for 0.5 s (run.watchdog_s)"
+    assert f"rollout-0 ended and is started again: {why}" in caplog.text
+    assert str(supervisor.failure).endswith(f"the last error of rollout-0 was\n  {why}")
 
 
 def test_a_run_that_goes_on_reads_the_data_set_where_it_stopped(

@@ -35,12 +35,14 @@ def test_an_add_says_what_became_of_each_episode(
     open_buffer: OpenBuffer, episode: MakeEpisode
 ) -> None:
     failed, broken = episode(success=False), episode(error="the arm fell")
-    assert open_buffer().add("arm", 0, [episode(), failed, broken, episode(4)]) == {
+    buffer = open_buffer()
+    assert buffer.add("arm", 0, [episode(), failed, broken, episode(4)]) == {
         "accepted": 3,
         "kept": 2,
         "refused": [{"episode": 2, "reason": "the producer says: the arm fell"}],
         "repeated": False,
     }
+    assert buffer.describe()["refusal"] == "arm: the producer says: the arm fell"
 
 
 def test_all_episodes_are_kept_where_that_is_asked_for(

@@ -105,6 +105,7 @@ def _tell_episodes(supervisor: Supervisor) -> str:
     refused = int(described.get("refused", 0))
     text = f"{came} episodes came, {successes} of them succeeded"
     text += f", {refused} were refused" if refused else ""
+    text += f", the newest one of {newest}" if (newest := described.get("refusal")) else ""
     text += f"; {error}" if (error := described.get("disk_error")) else ""
     return text + (f"; {supervisor.last_error}" if supervisor.last_error else "")
 

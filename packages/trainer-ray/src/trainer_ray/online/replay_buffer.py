@@ -99,7 +99,7 @@ class ReplayBuffer:
         self._largest_priority = 1.0
         self._lease = Lease(_LEASE_S)
         self._ledger = Ledger(describe_columns(self._columns))
-        self._disk_error = ""
+        self._disk_error = self._refusal = ""
         with ExitStack() as opened:
             self._lock = hold_folder(make_folder(Path(folder)), lock_patience_s)
             opened.callback(os.close, self._lock)
@@ -183,6 +183,8 @@ class ReplayBuffer:
             self._disk_error = str(error)
             raise
         self._disk_error = ""
+        if refused:
+            self._refusal = f"{producer}: {refused[-1]['reason']}"
         self._ledger.count(added)
         self._insert(kept)
         self._log.drop(self._ring.first_frame)
@@ -304,7 +306,7 @@ class ReplayBuffer:
         """Return what is in the buffer and what went through it, as JSON data.
 
         `lost` names what of its files is no whole record, `disk_error` why the newest add was not
-        taken: empty if it was.
+        taken (empty if it was), `refusal` why the newest episode that was refused here was.
         """
         ledger, ring = self._ledger, self._ring
         recent = ledger.recent
@@ -323,6 +325,7 @@ class ReplayBuffer:
             "disk_bytes": self._log.disk_bytes,
             "lost": list(self._log.lost),
             "disk_error": self._disk_error,
+            "refusal": self._refusal,
             "keys": self._keys,
             "producers": dict(ledger.producers),
             "learner": self._lease.holder(),
