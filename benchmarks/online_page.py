@@ -37,12 +37,12 @@ Written by `OMP_NUM_THREADS=1 python -m benchmarks.online`; raw rows in [online.
 """
 
 
-def to_page(rows: Sequence[Mapping[str, Any]], goals: int) -> str:
+def to_page(rows: Sequence[Mapping[str, Any]], script: Sequence[int | None]) -> str:
     """Return the page of these rows, as `benchmarks.online.Row` has them.
 
     Args:
         rows: Trainings.
-        goals: Episodes that each of them was measured with.
+        script: For each goal, how many steps the script that demonstrated takes; None: it fails.
     """
     first = rows[0]
     options: Mapping[str, Any] = next((row["options"] for row in rows if row["options"]), {})
@@ -51,12 +51,13 @@ def to_page(rows: Sequence[Mapping[str, Any]], goals: int) -> str:
         noise=first["noise"],
         offline=first["offline_steps"],
         steps=first["steps"],
-        goals=goals,
+        goals=len(script),
         seeds=", ".join(str(seed) for seed in sorted({row["seed"] for row in rows})),
         torch=first["torch"],
         commits=", ".join(sorted({row["commit"] for row in rows})),
     )
-    parts = [about, "## Success\n", _success(rows), _verdict(rows), "## On the way\n", _curve(rows)]
+    parts = [about, "## Success\n", _success(rows), _verdict(rows)]
+    parts += ["## What is left\n", _rest(rows, script), "## On the way\n", _curve(rows)]
     return "\n".join([*parts, "## Each training\n", _trainings(rows)])
 
 
@@ -114,6 +115,23 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{100 * high:+.0f}).\n\nOf {len(online)} pairs of the same seed and goal, {better} are "
         f"solved online alone and {worse} from the demonstrations alone: p = "
         f"{sign_test(better, worse):.2g} (exact sign test, two-sided).\n"
+    )
+
+
+def _rest(rows: Sequence[Mapping[str, Any]], script: Sequence[int | None]) -> str:
+    """Return which goals the online trainings miss, beside what the script does on these."""
+    options: Mapping[str, Any] = next((row["options"] for row in rows if row["options"]), {})
+    longest = options.get("rollout", {}).get("max_steps", math.inf)
+    last = str(rows[0]["steps"])
+    online = [row["solved"][last] for row in rows if row["runner"] == "ray_online"]
+    missed = [goal for solved in online for goal, is_solved in enumerate(solved) if not is_solved]
+    beyond = sum(script[goal] is None for goal in missed)
+    slow = sum((script[goal] or 0) > longest for goal in missed)
+    return (
+        f"The script that gave the demonstrations solves {_rate([n is not None for n in script])} "
+        f"of these goals itself. Of the {len(missed)} failures of the online trainings, {beyond} "
+        f"are on goals where it fails, and {slow} on goals that take it longer than a rollout may "
+        f"last ({longest} steps).\n"
     )
 
 
