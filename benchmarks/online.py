@@ -141,7 +141,8 @@ def measure(runner: str, seed: int, changes: Sequence[str], work: Path) -> Row:
         f"run.seed={seed}",
         f"data.root={work}/demonstrations-noise-{params['noise']}",
         "evaluation.video_episodes=0",
-        f"+callbacks=[{{_type_: model_checkpoint, every_n_steps: {first}, keep_last: 99}}]",
+        f"callbacks.1.every_n_steps={first}",
+        "callbacks.1.keep_last=99",
     ]
     began = time.perf_counter()
     _trainer("run", RECIPE, *overrides, "--runner", runner)

@@ -144,8 +144,9 @@ def test_an_address_without_a_cluster_is_named(
     experiment_alone["runner"] |= {"address": "127.0.0.1:9", "connect_timeout_s": 1}
     assert _run(experiment_alone, tmp_path) == (
         "error: runner ray: there is no Ray cluster at address '127.0.0.1:9': nobody answers in "
-        "1 s, or nobody who takes this process's token (RAY_AUTH_TOKEN); `ray status` shows a "
-        "running one, and without `address` the run has one of its own"
+        "1 s, or nobody who takes this process's token (RAY_AUTH_MODE=token, and the cluster's "
+        "RAY_AUTH_TOKEN); `ray status` shows a running one, and without `address` the run has one "
+        "of its own"
     )
 
 

@@ -346,11 +346,15 @@ class SweepReport(Protocol):
     """Hears from a runner how the trials of a sweep go.
 
     `number` counts the experiments that the runner was given, from 0. All calls come from the
-    thread that called `sweep`; none of them raises.
+    thread that called `sweep`; none but `begin` raises.
     """
 
     def begin(self, number: int) -> None:
-        """Take note that a trial is being started."""
+        """Take note that a trial is about to be started.
+
+        Raises:
+            StorageError: The sweep cannot be written down; nothing is to be started.
+        """
         ...
 
     def progress(

@@ -178,7 +178,7 @@ def _join(ray: Any, options: Connection, common: dict[str, Any]) -> None:
     except TimeoutError as error:
         reason = (
             f"nobody answers in {options.connect_timeout_s:g} s, or nobody who takes this "
-            "process's token (RAY_AUTH_TOKEN)"
+            "process's token (RAY_AUTH_MODE=token, and the cluster's RAY_AUTH_TOKEN)"
         )
         raise _unreachable(options, reason) from error
     except ray.exceptions.AuthenticationError as error:

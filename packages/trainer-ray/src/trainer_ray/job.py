@@ -107,7 +107,8 @@ class Job:
             raise Interrupted(msg)
         is_late = self._wished is not None and time.monotonic() - self._wished > _GRACE_S
         if is_late and not self._news["has_begun"]:
-            msg = f"interrupted by {self._wish} before the workers began{self._tell_newest()}"
+            newest = self._tell_newest(has_room=True)
+            msg = f"interrupted by {self._wish} before the workers began{newest}"
             raise Interrupted(msg)
 
     @property
@@ -151,7 +152,8 @@ class Job:
             return []
         self._told = time.monotonic()
         count, free = self._options.num_workers, describe_free(self._options)
-        return [("stderr", f"waiting for {count} workers to begin; free in the cluster: {free}\n")]
+        workers = f"{count} workers" if count > 1 else "the worker"
+        return [("stderr", f"waiting for {workers} to begin; free in the cluster: {free}\n")]
 
     def result(self) -> RunResult:
         """Return how the run ended.
@@ -238,8 +240,10 @@ class Job:
                 found[path, path.stat().st_mtime_ns] = path.read_text().partition("\n")[0]
         return found
 
-    def _tell_newest(self) -> str:
+    def _tell_newest(self, *, has_room: bool = False) -> str:
         """Return where the run goes on, as a clause."""
         steps = list_steps(self._out_dir / "checkpoints")
         where = f" from step {steps[0][0]}" if steps else ""
-        return f"; the same command goes on{where} when the cluster has room"
+        return (
+            f"; the same command goes on{where}{'' if has_room else ' when the cluster has room'}"
+        )

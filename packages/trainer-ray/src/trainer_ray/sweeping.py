@@ -116,9 +116,9 @@ class _Trial:
         return self.has_ended and self._job is not None and not self._job.wait(0)
 
     def start(self) -> None:
+        self._report.begin(self._number)
         self._job = Job(self._loaded, self._options)
         self._job.start()
-        self._report.begin(self._number)
 
     def ask_to_stop(self, signal_name: str) -> None:
         if self._job is None:
@@ -126,6 +126,8 @@ class _Trial:
         elif not self._is_asked:
             self._is_asked = True
             self._job.ask_to_stop(signal_name)
+            end = "it saves and ends after its step" if self._job.has_begun else "it ends"
+            self._report.write(self._number, "stderr", f"{signal_name}: {end}\n")
 
     def look(self, limit_s: float, room: Room) -> None:
         """Tell what the workers wrote and how far they are, and whether they have ended."""

@@ -109,11 +109,13 @@ class _Sweep:
         return _FAILED if any(r["status"] == "failed" for r in self.records) else 0
 
     def run(self) -> None:
-        """Run what is not finished; `sweep.json` is up to date after each trial."""
+        """Run what is not finished; `sweep.json` is up to date after each trial.
+
+        It is written as soon as a trial is started: a sweep that is refused leaves nothing.
+        """
         self._take_over_finished()
-        make_folder(self.folder)
-        self._write()
         if not (self._can_hand_over() and self._hand_over()):
+            self._write()
             self._run_one_by_one()
 
     def report(self) -> str:
@@ -218,6 +220,7 @@ class _Sweep:
         print(line, file=sys.stderr if self.options.json else sys.stdout, flush=True)
 
     def _write(self) -> None:
+        make_folder(self.folder)
         write_atomically(self.file, to_json_text(self._document()))
 
     def _document(self) -> dict[str, Any]:

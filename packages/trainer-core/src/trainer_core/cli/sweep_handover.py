@@ -37,12 +37,14 @@ def hand_over(
         runner: It has `sweep(experiments)`; if that takes a `report`, it tells as it goes.
         trials: The experiments that are left, by the number of their trial.
         records: All trials of `sweep.json`.
-        save: Writes `sweep.json`; called after each trial of a runner that tells.
+        save: Writes `sweep.json`; called before the first trial, and after each one of a runner
+            that tells.
         quiet: Draw no table.
     """
     numbers, experiments = list(trials), list(trials.values())
     results: Sequence[RunResult]
     if "report" not in inspect.signature(runner.sweep).parameters:
+        save()
         results = runner.sweep(experiments)
         for number, result in zip(numbers, results, strict=True):
             _note(records[number], result)
@@ -96,6 +98,8 @@ class _Noting:
         self._save = save
 
     def begin(self, number: int) -> None:
+        if not self.begun:
+            self._save()
         self.begun.add(self._numbers[number])
         self._display.begin(self._numbers[number])
 

@@ -54,7 +54,10 @@ def _columns(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         [short_key(key, keys), *(record["values"][key] for record in records)] for key in keys
     ]
     columns.append(["steps", *(str(record["step"]) for record in records)])
+    headings = {column[0] for column in columns}
     for group, name in _results(records):
+        if name in headings:  # lr: what the trials set tells more than where a schedule ended
+            continue
         columns.append([name, *(_number(record[group].get(name)) for record in records)])
     columns.append(["s", *(f"{record['wall_s']:.0f}" for record in records)])
     return columns
